@@ -1,0 +1,157 @@
+"""Every expected failure, cut by what must happen next; nothing else in the agent raises for bad input.
+
+Each class has a `code`, which is stable, travels in reports and sets the exit status of a command
+(`docs/exit-codes.md`), and a `retry`: whether trying again later can help without anyone's action.
+A broken invariant is not one of these: it is an `AssertionError`, and the process ends and resumes.
+"""
+
+from enum import StrEnum
+from typing import ClassVar
+
+
+class Retry(StrEnum):
+    """Whether the same attempt may succeed later without anyone changing anything."""
+
+    NEVER = "never"
+    LATER = "later"
+
+
+class UpdateError(Exception):
+    """The root of every expected failure; its message says what was expected, found and to do."""
+
+    code: ClassVar[str] = "error"
+    exit_status: ClassVar[int] = 1
+    retry: ClassVar[Retry] = Retry.NEVER
+
+
+class NoticeError(UpdateError):
+    """A message on a notice topic is not a notice: it is ignored and counted."""
+
+    code = "notice"
+    exit_status = 6
+
+
+class BrokerError(UpdateError):
+    """The broker cannot be reached, refuses us, or went away."""
+
+    code = "broker"
+    exit_status = 10
+    retry = Retry.LATER
+
+
+class TrustError(UpdateError):
+    """Something that must be signed is not, or not by enough of the right keys."""
+
+    code = "trust"
+    exit_status = 11
+
+
+class ExpiredError(TrustError):
+    """Signed metadata is past its date: the repository is frozen, or this clock is wrong."""
+
+    code = "trust-expired"
+    exit_status = 12
+    retry = Retry.LATER
+
+
+class RollbackError(TrustError):
+    """Validly signed, but older than what this device has already trusted."""
+
+    code = "trust-rollback"
+    exit_status = 13
+
+
+class FetchError(UpdateError):
+    """The repository did not give the bytes: the network, the server, or the path to it."""
+
+    code = "fetch"
+    exit_status = 20
+    retry = Retry.LATER
+
+
+class NotFoundError(FetchError):
+    """The repository has nothing under this path."""
+
+    code = "fetch-not-found"
+
+
+class UntrustedServerError(FetchError):
+    """The server's certificate is not from the authority that this device was given."""
+
+    code = "fetch-tls"
+    exit_status = 14
+
+
+class PayloadError(UpdateError):
+    """A payload's bytes are not those that the release vouches for; nothing of them was written."""
+
+    code = "payload"
+    exit_status = 22
+    retry = Retry.LATER
+
+
+class StateError(UpdateError):
+    """The agent's own small files cannot be written or read, for example because the disk is full."""
+
+    code = "state"
+    exit_status = 21
+    retry = Retry.LATER
+
+
+class BusyError(UpdateError):
+    """Another lockgate process holds this device's state."""
+
+    code = "busy"
+    exit_status = 5
+    retry = Retry.LATER
+
+
+class InstallError(UpdateError):
+    """The standby slot did not take the image; the active slot is untouched."""
+
+    code = "install"
+    exit_status = 30
+    retry = Retry.LATER
+
+
+class TooLargeError(InstallError):
+    """An image is larger than the part of the slot that it is for."""
+
+    code = "install-too-large"
+    exit_status = 33
+    retry = Retry.NEVER
+
+
+class BootControlError(UpdateError):
+    """The boot state cannot be read or is not as the board profile says; stop before switching."""
+
+    code = "boot-control"
+    exit_status = 32
+
+
+class RefusedError(UpdateError):
+    """Signed and intact, but not for this device: another hardware id, halted, or tried and failed."""
+
+    code = "refused"
+    exit_status = 40
+
+
+class HardwareError(RefusedError):
+    """The release has no image for this device's hardware id."""
+
+    code = "refused-hardware"
+    exit_status = 41
+
+
+class ConfigError(UpdateError):
+    """`agent.toml`, or a file that it names, is not as it must be."""
+
+    code = "config"
+    exit_status = 78
+
+
+class ProfileError(UpdateError):
+    """The board profile is not as it must be, or does not fit this board."""
+
+    code = "profile"
+    exit_status = 79

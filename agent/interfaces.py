@@ -1,0 +1,245 @@
+"""Every place where the agent touches the world, on one page: the lower seams.
+
+Each protocol has one small real implementation in `agent/linux/` and one in `simulator/`, in files of
+the same name. Everything above them is single-threaded, synchronous and deterministic.
+
+Unless a method says otherwise it raises only the `UpdateError` that its protocol names, and a power
+cut inside a call leaves what the protocol's docstring says.
+"""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class WallTime:
+    """What the system clock says, and whether anyone vouches for it."""
+
+    utc: datetime
+    synchronised: bool
+
+
+class Clock(Protocol):
+    """Time. Boards without a real-time clock boot in the past, and say so here."""
+
+    def monotonic_s(self) -> float:
+        """Seconds since an unknown moment of this boot; never goes back."""
+        ...
+
+    def wall(self) -> WallTime:
+        """The date, which may be wrong when it is not synchronised."""
+        ...
+
+    def sleep(self, duration_s: float) -> None:
+        """Return after at least this many seconds."""
+        ...
+
+
+class Files(Protocol):
+    """Small named files that survive a power cut whole or not at all. Raises `StateError`.
+
+    Names are relative, of one or two parts of `[A-Za-z0-9._-]`, joined by `/`.
+    """
+
+    def read(self, name: str) -> bytes | None:
+        """The whole content, or None when there is no such file."""
+        ...
+
+    def replace(self, name: str, content: bytes) -> None:
+        """Store content under name; durable on return.
+
+        A cut leaves the old content or the new, never a mixture and never neither.
+        """
+        ...
+
+    def remove(self, name: str) -> None:
+        """Forget the file if it exists; durable on return."""
+        ...
+
+    def names(self, folder: str) -> tuple[str, ...]:
+        """The names, sorted and with the folder in front, of the files in a folder."""
+        ...
+
+
+class BlockDevice(Protocol):
+    """One part of a slot, or a boot partition. Raises `InstallError`.
+
+    A cut loses any subset of the writes since the last completed flush, and may tear one of them.
+    """
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of the device."""
+        ...
+
+    def read(self, offset: int, length_bytes: int) -> bytes:
+        """Exactly this many bytes from offset."""
+        ...
+
+    def write(self, offset: int, content: bytes) -> None:
+        """Accept bytes for offset; not durable until flushed."""
+        ...
+
+    def flush(self) -> None:
+        """Return when all that was written is on the medium; reads after this come from there."""
+        ...
+
+
+class Storage(Protocol):
+    """Opens the block devices that the board profile names. Raises `InstallError`."""
+
+    def device(self, path: str) -> BlockDevice:
+        """The device at this path; the same object each time."""
+        ...
+
+
+class ByteStream(Protocol):
+    """Bytes on their way from the repository. Raises `FetchError`."""
+
+    def read(self, length_max: int) -> bytes:
+        """At least one and at most `length_max` bytes; empty only at the end."""
+        ...
+
+    def close(self) -> None:
+        """Stop fetching. A second call does nothing."""
+        ...
+
+
+class Repository(Protocol):
+    """Where signed metadata and blobs come from; nothing it says is believed. Raises `FetchError`."""
+
+    def open(self, path: str, offset: int, length_max: int) -> ByteStream:
+        """The bytes of a file from offset on, and never more than `length_max` of them.
+
+        Raises `NotFoundError` when there is no such file. Fewer bytes than asked for are no error
+        here: a metadata file is as long as it is, and a payload's reader knows what it needs.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One MQTT publication."""
+
+    topic: str
+    content: bytes
+    retain: bool = False
+
+
+class Broker(Protocol):
+    """One MQTT session, at QoS 1. Raises `BrokerError`.
+
+    A publication that was accepted may still be lost; only a receipt from the fleet says otherwise.
+    """
+
+    @property
+    def connected(self) -> bool:
+        """Whether the session is believed to be alive."""
+        ...
+
+    def connect(self, subscriptions: tuple[str, ...], will: Message) -> None:
+        """Open a clean session, leave the will, subscribe; return when all of that is granted."""
+        ...
+
+    def next_message(self, timeout_s: float) -> Message | None:
+        """The next message; None when the time is up or the process was woken by a local request.
+
+        Works without a session too: then it only waits.
+        """
+        ...
+
+    def publish(self, message: Message) -> None:
+        """Hand a message to the session."""
+        ...
+
+    def close(self) -> None:
+        """Say goodbye, if there is anyone to say it to."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SystemFacts:
+    """What the running system says of itself; the boot state on disk is not asked.
+
+    `boot_partition` and `tryboot` are the Raspberry Pi firmware's words in
+    `/proc/device-tree/chosen/bootloader/`, None on boards without it. `compatible` is the device
+    tree's list, empty where there is none. `boot_id` differs from boot to boot.
+    """
+
+    boot_id: str
+    compatible: tuple[str, ...]
+    command_line: tuple[str, ...]
+    boot_partition: int | None
+    tryboot: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """How one health check ended, with the last line that it printed."""
+
+    passed: bool
+    detail: str
+
+
+class System(Protocol):
+    """The running operating system."""
+
+    def facts(self) -> SystemFacts:
+        """What runs here; the same answer for the whole boot."""
+        ...
+
+    def run_check(self, command: tuple[str, ...], timeout_s: float) -> CheckResult:
+        """Run one health check; a program that is missing or late has failed, it does not raise."""
+        ...
+
+    def reboot(self, argument: str) -> None:
+        """Ask for a reboot with this argument, empty for none. The caller must stop soon after.
+
+        Raises `BootControlError` when the request is refused.
+        """
+        ...
+
+    def progress(self, status: str) -> None:
+        """Tell the service manager that the agent is alive and what it is doing."""
+        ...
+
+
+class Random(Protocol):
+    """Chance: jitter and names."""
+
+    def uniform(self, low: float, high: float) -> float:
+        """A number between low and high."""
+        ...
+
+    def token(self) -> str:
+        """32 hexadecimal digits that nobody can guess."""
+        ...
+
+
+class Scratch(Protocol):
+    """A folder in memory for python-tuf, which keeps files without making them durable."""
+
+    def folder(self, content: Mapping[str, bytes]) -> AbstractContextManager[str]:
+        """A new folder that holds these files, by its path; gone when the context ends."""
+        ...
+
+    def collect(self, path: str) -> dict[str, bytes]:
+        """The files in the folder now, by name relative to it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """All the seams of one device: the only thing that differs between hardware and simulation."""
+
+    clock: Clock
+    files: Files
+    storage: Storage
+    repository: Repository
+    broker: Broker
+    system: System
+    random: Random
+    scratch: Scratch

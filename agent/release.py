@@ -1,0 +1,149 @@
+"""The release manifest: what a release is. Pure; signed as TUF target `releases/NAME.json`.
+
+    {"schema": 1, "name": "2026.2", "counter": 2, "kind": "feature" | "security", "created": DATE,
+     "notes": TEXT,
+     "images": [{"hardware_id": TEXT, "component": "slots", "part": "root",
+                 "length_bytes": N, "sha256": HEX,
+                 "payloads": [{"kind": "full", "blob": HEX, "length_bytes": N,
+                               "index_bytes": N, "index_sha256": HEX}]}]}
+
+`blob` is the payload's SHA-256 and its name in the repository, `blobs/HEX`.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from agent.errors import TrustError
+from agent.payload import INDEX_BYTES_MAX
+from agent.strict import Fields, Refusal, encode_json, format_time, load_json
+
+SCHEMA: Final = 1
+MANIFEST_BYTES_MAX: Final = 1024 * 1024
+IMAGE_BYTES_MAX: Final = 2**40
+SLOTS: Final = "slots"
+"""The component that is the A/B pair."""
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """One way in which an image travels."""
+
+    kind: str
+    blob: str
+    length_bytes: int
+    index_bytes: int
+    index_sha256: str
+
+    @property
+    def path(self) -> str:
+        """Where the repository has it."""
+        return f"blobs/{self.blob}"
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """The bytes that must end up on one part of one component of boards with this hardware id."""
+
+    hardware_id: str
+    component: str
+    part: str
+    length_bytes: int
+    sha256: str
+    payloads: tuple[Payload, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A named set of images with a counter that never goes down on a device."""
+
+    name: str
+    counter: int
+    kind: str
+    created: datetime
+    notes: str
+    images: tuple[Image, ...]
+
+
+def manifest_path(name: str) -> str:
+    """The TUF target that holds this release's manifest."""
+    return f"releases/{name}.json"
+
+
+def parse_release(content: bytes) -> Release:
+    """The release in a manifest whose signature has been verified. Raises `TrustError`."""
+    refusal = Refusal(TrustError, "release manifest")
+    fields = load_json(content, length_max=MANIFEST_BYTES_MAX, refusal=refusal)
+    fields.integer("schema", SCHEMA, SCHEMA)
+    release = Release(
+        name=fields.name("name"),
+        counter=fields.integer("counter", 1),
+        kind=fields.choice("kind", "feature", "security"),
+        created=fields.time("created"),
+        notes=fields.text("notes", "", length_max=4096),
+        images=tuple(_image(row) for row in fields.tables("images")),
+    )
+    fields.done()
+    places = {(image.hardware_id, image.component, image.part) for image in release.images}
+    if len(places) != len(release.images):
+        fields.refuse("images", "two images are for the same part of the same hardware id")
+    return release
+
+
+def _image(fields: Fields) -> Image:
+    image = Image(
+        hardware_id=fields.text("hardware_id", length_max=128),
+        component=fields.name("component"),
+        part=fields.name("part"),
+        length_bytes=fields.integer("length_bytes", 1, IMAGE_BYTES_MAX),
+        sha256=fields.sha256("sha256"),
+        payloads=tuple(_payload(row) for row in fields.tables("payloads", length_max=64)),
+    )
+    fields.done()
+    return image
+
+
+def _payload(fields: Fields) -> Payload:
+    payload = Payload(
+        kind=fields.name("kind"),
+        blob=fields.sha256("blob"),
+        length_bytes=fields.integer("length_bytes", 1, IMAGE_BYTES_MAX),
+        index_bytes=fields.integer("index_bytes", 1, INDEX_BYTES_MAX),
+        index_sha256=fields.sha256("index_sha256"),
+    )
+    fields.done()
+    return payload
+
+
+def encode_release(release: Release) -> bytes:
+    """The manifest of a release; `parse_release` reads it back."""
+    return encode_json(
+        {
+            "schema": SCHEMA,
+            "name": release.name,
+            "counter": release.counter,
+            "kind": release.kind,
+            "created": format_time(release.created),
+            "notes": release.notes,
+            "images": [
+                {
+                    "hardware_id": image.hardware_id,
+                    "component": image.component,
+                    "part": image.part,
+                    "length_bytes": image.length_bytes,
+                    "sha256": image.sha256,
+                    "payloads": [
+                        {
+                            "kind": payload.kind,
+                            "blob": payload.blob,
+                            "length_bytes": payload.length_bytes,
+                            "index_bytes": payload.index_bytes,
+                            "index_sha256": payload.index_sha256,
+                        }
+                        for payload in image.payloads
+                    ],
+                }
+                for image in release.images
+            ],
+        }
+    )
