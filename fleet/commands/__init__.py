@@ -1,0 +1,1 @@
+"""The commands of `lockgate-fleet`, one module each: parse options, call the code beside, print."""
