@@ -103,6 +103,11 @@ class Fields:
     def __contains__(self, key: str) -> bool:
         return key in self._table
 
+    @property
+    def raw(self) -> Mapping[str, Any]:
+        """The table itself, for a checksum over it."""
+        return self._table
+
     def refuse(self, key: str, sentence: str) -> NoReturn:
         """Raise the refusal for one key of this table."""
         self._refusal.raise_it(f"{self._where}{key}", sentence)

@@ -1,0 +1,184 @@
+"""What the device remembers, in one file that is replaced whole.
+
+The update, the reports that wait for their receipts, and what is installed live in the same file, so
+that a state and the report of it can never disagree, wherever the power fails.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
+from typing import Final
+
+from agent.board import SlotName
+from agent.errors import StateError
+from agent.interfaces import Files
+from agent.release import Payload
+from agent.report import Report, report_document, report_fields
+from agent.strict import Fields, Refusal, encode_json, format_time, load_json
+from agent.update import Installation, State, Update
+
+SCHEMA: Final = 1
+FILE: Final = "journal.json"
+FILE_BYTES_MAX: Final = 1024 * 1024
+HISTORY_MAX: Final = 50
+REPORTS_MAX: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """What a slot holds, as far as this device has confirmed or reverted it."""
+
+    release: str
+    counter: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """One issue of a rollout that has ended here, and how."""
+
+    rollout: str
+    reissue: int
+    release: str
+    counter: int
+    state: State
+    code: str
+    detail: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """Everything that must outlive a power cut, except the trusted metadata and its floor."""
+
+    update: Update | None = None
+    reports: tuple[Report, ...] = ()
+    installed: Mapping[SlotName, Installed] = field(default_factory=dict)
+    history: tuple[Tried, ...] = ()
+    deferred_until: datetime | None = None
+
+    def tried(self, rollout: str, reissue: int) -> bool:
+        """Whether this issue of a rollout has already ended on this device."""
+        return any(past.rollout == rollout and past.reissue == reissue for past in self.history)
+
+    def with_report(self, report: Report) -> "Journal":
+        """With this report waiting; the same id is never queued twice, the oldest make room."""
+        if any(waiting.id == report.id for waiting in self.reports):
+            return self
+        return replace(self, reports=(*self.reports, report)[-REPORTS_MAX:])
+
+    def without_reports(self, ids: tuple[str, ...]) -> "Journal":
+        """Without the reports that the fleet has stored."""
+        return replace(self, reports=tuple(one for one in self.reports if one.id not in ids))
+
+    def with_history(self, past: Tried) -> "Journal":
+        """With one more ended update."""
+        return replace(self, history=(*self.history, past)[-HISTORY_MAX:])
+
+
+def load(files: Files) -> Journal | None:
+    """The journal, a new one when there is none; None when there is one that cannot be read.
+
+    An unreadable journal is not "no update": the caller trusts the hardware and says so.
+    """
+    content = files.read(FILE)
+    if content is None:
+        return Journal()
+    try:
+        return decode(content)
+    except StateError:
+        return None
+
+
+def store(files: Files, journal: Journal) -> None:
+    """Make the journal durable; a cut leaves the one before or this one."""
+    files.replace(FILE, encode(journal))
+
+
+def encode(journal: Journal) -> bytes:
+    """The file of a journal: its body, and the SHA-256 of that, against rotten bits."""
+    body = {
+        "update": None if journal.update is None else asdict(journal.update),
+        "reports": [report_document(report) for report in journal.reports],
+        "installed": {slot: asdict(one) for slot, one in journal.installed.items()},
+        "history": [{**asdict(past), "at": format_time(past.at)} for past in journal.history],
+        "deferred_until": format_time(journal.deferred_until) if journal.deferred_until else "",
+    }
+    digest = hashlib.sha256(encode_json(body)).hexdigest()
+    return encode_json({"schema": SCHEMA, "body": body, "sha256": digest})
+
+
+def decode(content: bytes) -> Journal:
+    """The journal in a file. Raises `StateError`."""
+    fields = load_json(content, length_max=FILE_BYTES_MAX, refusal=Refusal(StateError, FILE))
+    fields.integer("schema", SCHEMA, SCHEMA)
+    body = fields.table("body")
+    if hashlib.sha256(encode_json(body.raw)).hexdigest() != fields.sha256("sha256"):
+        fields.refuse("sha256", "the file has changed since it was written")
+    fields.done()
+    installed = body.table("installed")
+    slots: tuple[SlotName, ...] = ("a", "b")
+    deferred = body.text("deferred_until")
+    journal = Journal(
+        update=_update(body.table("update")) if body.raw["update"] is not None else None,
+        reports=tuple(report_fields(row) for row in body.tables("reports")),
+        installed={slot: _installed(installed.table(slot)) for slot in slots if slot in installed},
+        history=tuple(_tried(row) for row in body.tables("history")),
+        deferred_until=body.time("deferred_until") if deferred else None,
+    )
+    installed.done()
+    return journal
+
+
+def _installed(fields: Fields) -> Installed:
+    return Installed(release=fields.text("release"), counter=fields.integer("counter", 0))
+
+
+def _tried(fields: Fields) -> Tried:
+    return Tried(
+        rollout=fields.text("rollout"),
+        reissue=fields.integer("reissue", 0),
+        release=fields.text("release"),
+        counter=fields.integer("counter", 0),
+        state=State(fields.choice("state", *State)),
+        code=fields.text("code"),
+        detail=fields.text("detail"),
+        at=fields.time("at"),
+    )
+
+
+def _update(fields: Fields) -> Update:
+    return Update(
+        id=fields.text("id"),
+        rollout=fields.text("rollout"),
+        reissue=fields.integer("reissue", 0),
+        release=fields.text("release"),
+        counter=fields.integer("counter", 0),
+        state=State(fields.choice("state", *State)),
+        target="a" if fields.choice("target", "a", "b") == "a" else "b",
+        manifest_sha256=fields.text("manifest_sha256"),
+        installations=tuple(_installation(row) for row in fields.tables("installations")),
+        attempts=fields.integer("attempts", 0),
+        failures=fields.integer("failures", 0),
+        boot_id=fields.text("boot_id"),
+        code=fields.text("code"),
+        detail=fields.text("detail"),
+        fetched_bytes=fields.integer("fetched_bytes", 0),
+        written_bytes=fields.integer("written_bytes", 0),
+    )
+
+
+def _installation(fields: Fields) -> Installation:
+    payload = fields.table("payload")
+    return Installation(
+        part=fields.name("part"),
+        length_bytes=fields.integer("length_bytes", 1),
+        sha256=fields.sha256("sha256"),
+        payload=Payload(
+            kind=payload.name("kind"),
+            blob=payload.sha256("blob"),
+            length_bytes=payload.integer("length_bytes", 1),
+            index_bytes=payload.integer("index_bytes", 1),
+            index_sha256=payload.sha256("index_sha256"),
+        ),
+    )
