@@ -1,0 +1,34 @@
+# Every command of the project. `.ci/run` calls the same targets, so there is one definition of "good".
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.PHONY: help setup system-packages check test demo bench-idle
+
+# mosquitto, mke2fs and losetup live in sbin, which not every user's PATH has.
+export PATH := $(PATH):/usr/sbin:/sbin
+
+CODE := $(wildcard agent fleet simulator tests benchmarks)
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: ## put Python and all that the project needs of it into .venv
+	@scripts/setup
+
+system-packages: ## install the programs that the tests run (apt, as root or with sudo)
+	@scripts/system-packages
+
+check: setup ## format, lint, types and the rules of the house
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy $(CODE)
+	.venv/bin/pytest tests/house
+	@.venv/bin/python -m tests.house.sizes
+
+test: setup system-packages ## run all tests
+	.venv/bin/pytest -n 2 --dist worksteal
+
+demo: setup ## watch an update, a power cut and a revert on a simulated board
+	@.venv/bin/python -m simulator.demo
+
+bench-idle: setup ## measure what the agent costs while nothing happens
+	@.venv/bin/python benchmarks/bench_idle.py
