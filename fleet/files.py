@@ -1,0 +1,103 @@
+"""Writes the operator's files whole or not at all, and lets one process at a time change the workspace."""
+
+import fcntl
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from agent.errors import BusyError, StateError
+
+LOCK_FILE: Final = ".lock"
+LOCK_WAIT_S: Final = 30
+LOCK_POLL_S: Final = 0.1
+
+
+def replace(path: Path, content: bytes, *, mode: int = 0o644) -> None:
+    """Store content under path; durable on return. Raises `StateError`.
+
+    A cut leaves the old content or the new one, and perhaps a `.part` file that nothing reads.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _part(path) as part:
+            part.write_bytes(content)
+            part.chmod(mode)
+            sync(part)
+            part.replace(path)
+        sync(path.parent)
+    except OSError as error:
+        raise StateError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def link_or_copy(source: Path, path: Path) -> None:
+    """Make path hold what source holds, without a copy where the file system can share it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _part(path) as part:
+            part.unlink()
+            try:
+                os.link(source, part)
+            except OSError:  # another file system, or one without links
+                shutil.copyfile(source, part)
+            part.chmod(0o644)
+            sync(part)
+            part.replace(path)
+        sync(path.parent)
+    except OSError as error:
+        raise StateError(f"{path}: cannot be copied from {source}: {error.strerror}") from error
+
+
+def sync(path: Path) -> None:
+    """Return when the file or folder is on the medium."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _part(path: Path) -> Iterator[Path]:
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", suffix=".part", dir=path.parent)
+    os.close(descriptor)
+    try:
+        yield Path(name)
+    finally:
+        with suppress(FileNotFoundError):
+            Path(name).unlink()
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the workspace: whoever halts a rollout must not meet a publication half way.
+
+    Raises `BusyError` after half a minute, and `StateError` when there is no such folder. The lock is
+    the kernel's: a process that dies leaves none behind.
+    """
+    try:
+        descriptor = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise StateError(
+            f"{folder}: cannot be used as a fleet's folder: {error.strerror}"
+        ) from error
+    try:
+        _take(descriptor, folder)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _take(descriptor: int, folder: Path) -> None:
+    for _ in range(int(LOCK_WAIT_S / LOCK_POLL_S)):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(LOCK_POLL_S)
+        else:
+            return
+    raise BusyError(f"{folder}: another lockgate-fleet has been changing it for {LOCK_WAIT_S} s")
