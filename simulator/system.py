@@ -1,0 +1,60 @@
+"""The operating system of a simulated board: what it says of itself depends on what was started."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from agent.errors import BootControlError
+from agent.interfaces import CheckResult, SystemFacts
+from simulator.clock import SimulatedClock
+from simulator.faults import Faults, Reboot
+from simulator.image import Behaviour
+from simulator.trace import Note, silent
+
+KINDS: Final = tuple(Reboot)
+CHECK_S: Final = 2.0
+
+
+@dataclass(slots=True)
+class SimulatedSystem:
+    """The `System` of one boot. `reboot_argument` is what the agent asked for, None while it did not.
+
+    The board reboots after the agent has stopped, and with the argument that the kernel was given:
+    a fault may have lost it on the way.
+    """
+
+    system_facts: SystemFacts
+    behaviour: Behaviour
+    clock: SimulatedClock
+    faults: Faults = field(default_factory=Faults)
+    note: Note = silent
+    reboot_argument: str | None = None
+    statuses: list[str] = field(default_factory=list)
+
+    def facts(self) -> SystemFacts:
+        """What the firmware and the kernel said at the start of this boot."""
+        return self.system_facts
+
+    def run_check(self, command: tuple[str, ...], timeout_s: float) -> CheckResult:
+        """As the image that runs behaves: healthy, or not and late."""
+        passed = self.behaviour is Behaviour.HEALTHY
+        self.clock.sleep(min(CHECK_S, timeout_s))
+        self.note("check", f"{command[0]}: {'passed' if passed else 'failed'}")
+        detail = "running" if passed else "degraded: the stamp of this image says so"
+        return CheckResult(passed=passed, detail=detail)
+
+    def reboot(self, argument: str) -> None:
+        """Accept, refuse, or accept and lose the argument."""
+        fault = self.faults.strike(KINDS, argument or "plain")
+        if fault is Reboot.REFUSED:
+            self.note("! reboot refused", argument)
+            raise BootControlError("the simulated system refused to reboot; will try again")
+        self.note("reboot", argument)
+        if fault is Reboot.ARGUMENT_DROPPED:
+            self.note("! argument dropped", argument)
+            argument = ""
+        self.reboot_argument = argument
+
+    def progress(self, status: str) -> None:
+        """Remember the last things that the agent told its service manager."""
+        self.statuses.append(status)
+        del self.statuses[:-100]
