@@ -1,0 +1,261 @@
+"""Brings images onto the standby slot, window by window, so that running it again resumes it.
+
+Content decides: a window that the slot already holds is neither fetched nor written. Every record is
+checked before it is decompressed and every window before it is written. At most one window and one
+record are in memory for each part.
+
+The first window of every part is made invalid before anything else is written, and written last, after
+all the rest was flushed, read back from the device and matched against the image's hash: whatever is cut,
+the slot is either whole or cannot start.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final, assert_never
+
+from agent.decompress import decompress
+from agent.errors import FetchError, InstallError, PayloadError
+from agent.interfaces import BlockDevice, ByteStream, Repository
+from agent.payload import Kind, PayloadIndex, WindowEntry, parse_index
+from agent.update import Installation
+
+FLUSH_BYTES: Final = 1024 * 1024
+"""At most this many fetched bytes are lost by a power cut."""
+READ_BYTES: Final = 1024 * 1024
+
+
+@dataclass(slots=True)
+class Meter:
+    """What an installation has cost so far, and how far it is; kept when it fails."""
+
+    fetched_bytes: int = 0
+    written_bytes: int = 0
+    done_bytes: int = 0
+    total_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One installation and the device that takes it."""
+
+    installation: Installation
+    device: BlockDevice
+
+
+def install(
+    jobs: tuple[Job, ...], repository: Repository, meter: Meter, progress: Callable[[], None]
+) -> None:
+    """Return when every part holds its image, flushed, read back and matched.
+
+    `progress` is called after each window. Raises `FetchError`, `PayloadError`, `InstallError`; what
+    was written until then stays and is not fetched again.
+    """
+    meter.total_bytes = 2 * sum(job.installation.length_bytes for job in jobs)  # write, read back
+    parts = [_Part(job, repository, meter, progress) for job in jobs]
+    try:
+        for part in parts:
+            part.read_index()
+        if not all(part.holds_image() for part in parts):
+            _write(parts)
+        meter.done_bytes = meter.total_bytes
+    finally:
+        for part in parts:
+            part.close()
+
+
+def _write(parts: list["_Part"]) -> None:
+    for part in parts:
+        part.invalidate()
+    for part in parts:
+        part.write_body()
+    firsts = [part.checked_first() for part in parts]
+    for part, first in zip(parts, firsts, strict=True):
+        part.write_first(first)  # a cut between two parts: the other one still cannot start
+
+
+class _Part:
+    """One part of the slot while it is written."""
+
+    def __init__(
+        self, job: Job, repository: Repository, meter: Meter, progress: Callable[[], None]
+    ) -> None:
+        self._image = job.installation
+        self._device = job.device
+        self._records = _Records(repository, job.installation, meter)
+        self._meter = meter
+        self._progress = progress
+        self._entries: tuple[WindowEntry, ...] = ()
+        self._unflushed_bytes = 0
+
+    def read_index(self) -> None:
+        """Fetch the index, check it, and see that the image fits."""
+        self._entries = self._records.index().entries
+        if self._image.length_bytes > self._device.size_bytes:
+            raise InstallError(
+                f"part {self._image.part}: {self._image.length_bytes} bytes do not fit "
+                f"into {self._device.size_bytes}"
+            )
+
+    def holds_image(self) -> bool:
+        """Whether the medium already has the whole image; stops at the first window it lacks."""
+        self._device.flush()  # from here on reads come from the medium
+        digest = hashlib.sha256()
+        for entry in self._entries:
+            content = self._device.read(entry.offset, entry.length_bytes)
+            if hashlib.sha256(content).digest() != entry.sha256:
+                return False
+            digest.update(content)
+            self._progress()
+        return digest.hexdigest() == self._image.sha256
+
+    def invalidate(self) -> None:
+        """Make the part unable to start; durable on return, before anything else is written."""
+        first = self._entries[0]
+        zeros = bytes(first.length_bytes)
+        if self._device.read(0, first.length_bytes) != zeros:
+            self._put(0, zeros)
+            self._device.flush()
+
+    def write_body(self) -> None:
+        """Write every window but the first, then flush."""
+        for entry in self._entries[1:]:
+            if not self._holds(entry):
+                self._put(entry.offset, self._records.window(entry))
+                self._flush_often()
+            self._advance(entry)
+        self._device.flush()
+
+    def checked_first(self) -> bytes:
+        """The first window, after all the others were read back and matched with it."""
+        first = self._records.window(self._entries[0])
+        self._match(hashlib.sha256(first), self._entries[0].length_bytes)
+        return first
+
+    def write_first(self, first: bytes) -> None:
+        """Write the window that makes the part able to start, and read it back."""
+        self._put(0, first)
+        self._device.flush()
+        if self._device.read(0, len(first)) != first:
+            raise self._mismatch("its first window", "other bytes")
+        self._advance(self._entries[0])
+
+    def close(self) -> None:
+        """Stop fetching."""
+        self._records.close()
+
+    def _holds(self, entry: WindowEntry) -> bool:
+        content = self._device.read(entry.offset, entry.length_bytes)
+        return hashlib.sha256(content).digest() == entry.sha256
+
+    def _put(self, offset: int, content: bytes) -> None:
+        self._device.write(offset, content)
+        self._meter.written_bytes += len(content)
+
+    def _flush_often(self) -> None:
+        fetched = self._records.fetched_bytes
+        if fetched - self._unflushed_bytes >= FLUSH_BYTES:
+            self._device.flush()
+            self._unflushed_bytes = fetched
+
+    def _match(self, digest: "hashlib._Hash", start: int) -> None:
+        length = self._image.length_bytes
+        for offset in range(start, length, READ_BYTES):
+            content = self._device.read(offset, min(READ_BYTES, length - offset))
+            digest.update(content)
+            self._meter.done_bytes += len(content)
+            self._progress()
+        if digest.hexdigest() != self._image.sha256:
+            raise self._mismatch(f"SHA-256 {self._image.sha256[:16]}", digest.hexdigest()[:16])
+
+    def _mismatch(self, expected: str, found: str) -> InstallError:
+        return InstallError(
+            f"part {self._image.part}: {expected} was expected on the device, {found} read back; "
+            "the medium may be failing"
+        )
+
+    def _advance(self, entry: WindowEntry) -> None:
+        self._meter.done_bytes += entry.length_bytes
+        self._progress()
+
+
+class _Records:
+    """The records of one payload, in as few requests as their order allows."""
+
+    def __init__(self, repository: Repository, installation: Installation, meter: Meter) -> None:
+        self._repository = repository
+        self._installation = installation
+        self._payload = installation.payload
+        self._meter = meter
+        self._stream: ByteStream | None = None
+        self._position = 0
+        self.fetched_bytes = 0
+
+    def index(self) -> PayloadIndex:
+        """The payload's index, checked against the release manifest."""
+        content = self._fetch(0, self._payload.index_bytes)
+        return parse_index(
+            content,
+            sha256=self._payload.index_sha256,
+            image_bytes=self._installation.length_bytes,
+            payload_bytes=self._payload.length_bytes,
+        )
+
+    def window(self, entry: WindowEntry) -> bytes:
+        """The bytes of one window, checked."""
+        match entry.kind:
+            case Kind.ZEROS:
+                content = bytes(entry.length_bytes)
+            case Kind.PLAIN:
+                content = self._record(entry)
+            case Kind.ZSTD:
+                content = decompress(self._record(entry), entry.length_bytes)
+            case _:
+                assert_never(entry.kind)
+        if hashlib.sha256(content).digest() != entry.sha256:
+            raise PayloadError(
+                f"payload {self._payload.blob[:16]}: the window at {entry.offset} is not what its "
+                "index says; publish the payload anew"
+            )
+        return content
+
+    def close(self) -> None:
+        """Stop fetching."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    def _record(self, entry: WindowEntry) -> bytes:
+        content = self._fetch(entry.record_offset, entry.record_length)
+        if hashlib.sha256(content).digest() != entry.record_sha256:
+            self.close()  # what follows on this stream is as wrong
+            raise PayloadError(
+                f"payload {self._payload.blob[:16]}: the record at {entry.record_offset} has another "
+                "SHA-256 than the release names; the mirror serves other bytes"
+            )
+        return content
+
+    def _fetch(self, offset: int, length_bytes: int) -> bytes:
+        if self._stream is None or self._position != offset:
+            self.close()
+            left = self._payload.length_bytes - offset
+            self._stream = self._repository.open(self._payload.path, offset, left)
+            self._position = offset
+        content = b"".join(self._parts(self._stream, length_bytes))
+        self._position += len(content)
+        return content
+
+    def _parts(self, stream: ByteStream, length_bytes: int) -> Iterator[bytes]:
+        left = length_bytes
+        while left > 0:
+            part = stream.read(left)
+            if not part:
+                self.close()
+                raise FetchError(
+                    f"payload {self._payload.blob[:16]}: {left} bytes more were expected, it ended; "
+                    "the mirror has a truncated copy"
+                )
+            left -= len(part)
+            self.fetched_bytes += len(part)
+            self._meter.fetched_bytes += len(part)
+            yield part

@@ -1,0 +1,165 @@
+"""The link to the broker: keeps a session when it can, collects what comes, sends what must be said.
+
+Nothing here is believed. A notice becomes "look again, this much later"; a receipt takes a report out of
+the outbox; everything else is counted and dropped.
+"""
+
+from typing import Final
+
+from agent.backoff import full_jitter
+from agent.errors import BrokerError, NoticeError
+from agent.interfaces import Broker, Clock, Message, Random
+from agent.notice import parse_notice
+from agent.report import (
+    Presence,
+    Report,
+    Status,
+    encode_presence,
+    encode_report,
+    encode_status,
+    parse_receipt,
+)
+from agent.topics import Topics
+
+STABLE_S: Final = 60.0
+"""A session that held this long was a good one: the next failure starts from the shortest wait."""
+STATUS_INTERVAL_S: Final = 1.0
+REPORT_INTERVAL_S: Final = 30.0
+"""How often an unanswered report is said again."""
+
+
+class Link:
+    """One device's side of its MQTT session."""
+
+    def __init__(
+        self, broker: Broker, clock: Clock, random: Random, topics: Topics, retry_max_s: float
+    ) -> None:
+        self._broker = broker
+        self._clock = clock
+        self._random = random
+        self._topics = topics
+        self._retry_max_s = retry_max_s
+        self._failures = 0
+        self._next_connect_s = 0.0
+        self._connected_at_s = 0.0
+        self._session = ""
+        self._status: Status | None = None
+        self._status_sent: Status | None = None
+        self._status_due_s = 0.0
+        self._reports_due_s = 0.0
+        self._notices: list[int] = []
+        self._receipts: set[str] = set()
+        self.ignored = 0
+        self.last_error = ""
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a session."""
+        return self._broker.connected
+
+    def tend(self, timeout_s: float, reports: tuple[Report, ...]) -> None:
+        """Connect if it is time to, say what is due, and take messages for at most this long.
+
+        Returns early when a message came or someone at the device woke the agent.
+        """
+        try:
+            self._connect_when_due()
+            self._say_what_is_due(reports)
+            message = self._broker.next_message(max(0.0, min(timeout_s, self._patience_s(reports))))
+            while message is not None:  # what has already arrived, without waiting
+                self._take(message)
+                message = self._broker.next_message(0.0)
+        except BrokerError as error:
+            self._lost(error)
+
+    def show(self, status: Status) -> None:
+        """What the device's state is now; sent when it may be, and again in a new session."""
+        self._status = status
+
+    def take_notices(self) -> tuple[int, ...]:
+        """The spreads of the notices that came since the last call."""
+        notices, self._notices = tuple(self._notices), []
+        return notices
+
+    def take_receipts(self) -> tuple[str, ...]:
+        """The ids of the reports that the fleet has stored since the last call."""
+        receipts, self._receipts = tuple(sorted(self._receipts)), set()
+        return receipts
+
+    def close(self) -> None:
+        """Say that the device goes offline, and why not: it does so on purpose."""
+        try:
+            if self._broker.connected:
+                self._publish(self._topics.presence, encode_presence(self._presence(online=False)))
+        except BrokerError as error:
+            self.last_error = str(error)
+        self._broker.close()
+
+    def _connect_when_due(self) -> None:
+        now = self._clock.monotonic_s()
+        if self._broker.connected or now < self._next_connect_s:
+            return
+        self._session = self._random.token()
+        will = Message(
+            self._topics.presence, encode_presence(self._presence(online=False)), retain=True
+        )
+        subscriptions = (self._topics.fleet_notice, self._topics.notice, self._topics.receipt)
+        self._broker.connect(subscriptions, will)
+        self._connected_at_s = now
+        self._status_sent, self._status_due_s, self._reports_due_s = None, 0.0, 0.0
+        self._publish(self._topics.presence, encode_presence(self._presence(online=True)))
+
+    def _say_what_is_due(self, reports: tuple[Report, ...]) -> None:
+        if not self._broker.connected:
+            return
+        now = self._clock.monotonic_s()
+        if self._status is not None and self._status != self._status_sent:
+            if now >= self._status_due_s:
+                self._publish(self._topics.state, encode_status(self._status))
+                self._status_sent, self._status_due_s = self._status, now + STATUS_INTERVAL_S
+        if reports and now >= self._reports_due_s:
+            for report in reports:
+                self._broker.publish(Message(self._topics.report, encode_report(report)))
+            self._reports_due_s = now + REPORT_INTERVAL_S
+
+    def speak_again(self) -> None:
+        """Send the waiting reports at the next chance: there is a new one."""
+        self._reports_due_s = 0.0
+
+    def _patience_s(self, reports: tuple[Report, ...]) -> float:
+        """How long to wait for a message before something of our own is due."""
+        now = self._clock.monotonic_s()
+        if not self._broker.connected:
+            return self._next_connect_s - now
+        due = [self._reports_due_s - now] if reports else []
+        if self._status != self._status_sent:
+            due.append(self._status_due_s - now)
+        return min(due, default=float("inf"))
+
+    def _take(self, message: Message) -> None:
+        try:
+            if message.topic in (self._topics.fleet_notice, self._topics.notice):
+                self._notices = [*self._notices, parse_notice(message.content).spread_s][-8:]
+            elif message.topic == self._topics.receipt:
+                self._receipts.update(parse_receipt(message.content).ids)
+            else:
+                self.ignored += 1
+        except NoticeError as error:
+            self.ignored += 1
+            self.last_error = str(error)
+
+    def _lost(self, error: BrokerError) -> None:
+        now = self._clock.monotonic_s()
+        if self._connected_at_s and now - self._connected_at_s >= STABLE_S:
+            self._failures = 0
+        self._connected_at_s = 0.0
+        self._broker.close()
+        self._next_connect_s = now + full_jitter(self._random, self._failures, self._retry_max_s)
+        self._failures += 1
+        self.last_error = str(error)
+
+    def _presence(self, *, online: bool) -> Presence:
+        return Presence(online=online, session=self._session)
+
+    def _publish(self, topic: str, content: bytes) -> None:
+        self._broker.publish(Message(topic, content, retain=True))

@@ -1,0 +1,72 @@
+"""The plan: which image goes onto which part of the standby slot. Pure."""
+
+from collections.abc import Mapping
+
+from agent.board import BoardProfile
+from agent.errors import HardwareError, RefusedError, TooLargeError, TrustError
+from agent.release import SLOTS, Image, Payload, Release
+from agent.rollout import Rollout
+from agent.update import Installation
+
+FULL = "full"
+"""The kind of payload that needs nothing but itself."""
+
+
+def make_plan(
+    release: Release, rollout: Rollout, profile: BoardProfile, sizes: Mapping[str, int]
+) -> tuple[Installation, ...]:
+    """The installations that bring a release onto the standby slot, in the order of writing.
+
+    `sizes` are the bytes that each part of the standby slot can hold. Raises `TrustError` when the
+    manifest is not what the rollout names, `HardwareError`, `RefusedError` or `TooLargeError` when
+    this board cannot take it whole: nothing is installed in part.
+    """
+    if release.counter != rollout.counter:
+        raise TrustError(
+            f"rollout {rollout.id}: release {release.name} with counter {rollout.counter} was "
+            f"expected, its manifest says {release.counter}; sign the rollout anew"
+        )
+    images = [image for image in release.images if image.hardware_id == profile.hardware_id]
+    if not images:
+        known = ", ".join(sorted({image.hardware_id for image in release.images}))
+        raise HardwareError(
+            f"release {release.name}: an image for {profile.hardware_id} was expected, "
+            f"it has some for {known or 'nothing'}; limit the rollout's audience or add the image"
+        )
+    for image in images:
+        if image.component != SLOTS or image.part not in profile.parts:
+            raise RefusedError(
+                f"release {release.name}: an image for {image.component}/{image.part}, "
+                f"which board profile {profile.name} does not have; correct one of them"
+            )
+    by_part = {image.part: image for image in images}
+    missing = [part for part in profile.parts if part not in by_part]
+    if missing:
+        raise RefusedError(
+            f"release {release.name}: an image for every part of the slot was expected, "
+            f"{', '.join(missing)} is missing; a slot is never half old and half new"
+        )
+    return tuple(_installation(release, by_part[part], sizes[part]) for part in profile.parts)
+
+
+def _installation(release: Release, image: Image, size_bytes: int) -> Installation:
+    if image.length_bytes > size_bytes:
+        raise TooLargeError(
+            f"release {release.name}: image {image.part} of {image.length_bytes} bytes "
+            f"is larger than the {size_bytes} bytes of the standby slot"
+        )
+    return Installation(
+        part=image.part,
+        length_bytes=image.length_bytes,
+        sha256=image.sha256,
+        payload=_full(release, image),
+    )
+
+
+def _full(release: Release, image: Image) -> Payload:
+    for payload in image.payloads:
+        if payload.kind == FULL:
+            return payload
+    raise RefusedError(
+        f"release {release.name}: image {image.part} has no full payload; publish one"
+    )
