@@ -1,0 +1,257 @@
+"""The operator of a simulated fleet: signs, publishes, notifies and answers, all in memory.
+
+It uses the operator's own code for metadata and payloads, and keys that follow from the seed, so that
+the same seed publishes the same bytes. Everything that a person decides at a real fleet is a method.
+"""
+
+import hashlib
+import io
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from securesystemslib.signer import CryptoSigner, SSlibKey
+from tuf.api.metadata import Metadata
+
+from agent.errors import NoticeError
+from agent.interfaces import Message
+from agent.notice import Notice, encode_notice
+from agent.release import SLOTS, Image, Release, encode_release, manifest_path
+from agent.report import Outcome, Receipt, Report, encode_receipt, parse_report
+from agent.rollout import (
+    BUCKETS,
+    Audience,
+    Halt,
+    Halts,
+    Phase,
+    Rollout,
+    Rollouts,
+    RolloutState,
+    encode_halts,
+    encode_rollouts,
+    halts_path,
+    rollouts_path,
+)
+from agent.topics import Topics
+from fleet.metadata import (
+    DELEGATED,
+    LISTED,
+    OFFLINE,
+    Kind,
+    RoleName,
+    make_delegated,
+    make_root,
+    make_snapshot,
+    make_targets,
+    make_timestamp,
+    served_document,
+)
+from fleet.payload import EncodedImage, Encoding, encode_full
+from simulator.broker import Hub
+from simulator.clock import SimulatedClock
+from simulator.repository import MemorySource
+from simulator.scratch import MEMORY
+
+FLEET: Final = "simulated"
+THRESHOLD: Final = 2
+TOP_LEVEL: Final = tuple(role for role in RoleName if role not in DELEGATED)
+WINDOW_BYTES: Final = 4096
+RELEASED_BEFORE: Final = timedelta(days=1)
+
+
+@dataclass(slots=True)
+class Operator:
+    """One fleet's operator. `content` is the published repository, `reports` what devices said.
+
+    Nothing a device may believe changes before `publish`.
+    """
+
+    clock: SimulatedClock
+    hub: Hub
+    fleet: str = FLEET
+    seed: int = 0
+    answers: bool = True
+    content: dict[str, bytes] = field(default_factory=dict)
+    reports: dict[str, Report] = field(default_factory=dict)
+    reports_heard: list[Report] = field(default_factory=list)
+    releases: dict[str, Release] = field(default_factory=dict)
+    rollouts: tuple[Rollout, ...] = ()
+    halts: tuple[Halt, ...] = ()
+    version: int = 0
+
+    def open(self) -> None:
+        """Publish an empty fleet and listen to its devices."""
+        self.publish()
+        self.hub.listen(f"lockgate/{self.fleet}/+/report", self._hear)
+
+    @property
+    def source(self) -> MemorySource:
+        """What the repository serves, as it is at any moment."""
+        return MemorySource(self.content)
+
+    @property
+    def root_of_trust(self) -> bytes:
+        """The first root metadata, which every device is made with."""
+        return self.content["metadata/1.root.json"]
+
+    def release(
+        self, name: str, counter: int, hardware_id: str, parts: Mapping[str, bytes]
+    ) -> Release:
+        """Encode the images of one release for one kind of board; signed with the next publication."""
+        images = []
+        for part, content in parts.items():
+            encoded, blob = _encode(content, WINDOW_BYTES)
+            self.content[encoded.payload.path] = blob
+            images.append(
+                Image(
+                    hardware_id=hardware_id,
+                    component=SLOTS,
+                    part=part,
+                    length_bytes=encoded.length_bytes,
+                    sha256=encoded.sha256,
+                    payloads=(encoded.payload,),
+                )
+            )
+        created = self.clock.true_time()
+        self.releases[name] = Release(name, counter, "feature", created, "", tuple(images))
+        return self.releases[name]
+
+    def roll_out(self, rollout_id: str, release: str, *, share: int = BUCKETS) -> Rollout:
+        """Start a rollout of a release for this share of all devices, from now on."""
+        rollout = Rollout(
+            id=rollout_id,
+            release=release,
+            counter=self.releases[release].counter,
+            state=RolloutState.ACTIVE,
+            reissue=0,
+            failures_max=1,
+            audience=Audience((), ()),
+            phases=(Phase(share, self.clock.true_time() - RELEASED_BEFORE),),
+            window=None,
+        )
+        self.rollouts = (*self.rollouts, rollout)
+        return rollout
+
+    def reissue(self, rollout_id: str) -> None:
+        """Let devices that ended this rollout try it once more."""
+        self.rollouts = tuple(
+            replace(one, reissue=one.reissue + 1) if one.id == rollout_id else one
+            for one in self.rollouts
+        )
+
+    def halt(self, rollout_id: str, reason: str = "stopped by the operator") -> None:
+        """Stop the newest issue of a rollout everywhere."""
+        issue = next(one.reissue for one in self.rollouts if one.id == rollout_id)
+        self.halts = (*self.halts, Halt(rollout_id, issue, reason, self.clock.true_time()))
+
+    def publish(self, *, signed_at: datetime | None = None, signatures: int = THRESHOLD) -> None:
+        """Sign everything anew and put it where devices fetch it, the timestamp last.
+
+        `signed_at` before now makes metadata that may have expired; fewer `signatures` than the
+        threshold make metadata that nobody may trust.
+        """
+        now = signed_at or self.clock.true_time()
+        self.version += 1
+        documents = self._documents()
+        if self.version == 1:
+            root = make_root(_public(self.seed, TOP_LEVEL), now)
+            self.content["metadata/1.root.json"] = self._sign(RoleName.ROOT, root, THRESHOLD)
+        roles = {RoleName.TARGETS: make_targets(_public(self.seed, DELEGATED), now)}
+        for role, content in documents.items():
+            roles[role] = make_delegated(role, content, now)
+            for path, target in roles[role].targets.items():
+                self.content[served_document(target)] = content[path]
+        for role, signed in roles.items():
+            signed.version = self.version
+            path = f"metadata/{self.version}.{role.value}.json"
+            self.content[path] = self._sign(role, signed, signatures)
+        self._publish_online(now)
+
+    def snapshot(self) -> MemorySource:
+        """What is published now, to be served again when it is old."""
+        return MemorySource(dict(self.content))
+
+    def notify(self, spread_s: int = 0) -> None:
+        """Tell the whole fleet to look again."""
+        topic = Topics(self.fleet, "-").fleet_notice
+        self.hub.publish(Message(topic, encode_notice(Notice(spread_s)), retain=True))
+
+    def answer_all(self) -> None:
+        """From now on answer, and first what was left unanswered."""
+        self.answers = True
+        for report in self.reports.values():
+            self._answer(report)
+
+    def outcomes(self) -> list[Outcome]:
+        """How updates ended, each once, in the order in which that was heard of."""
+        return [report.outcome for report in self.reports.values()]
+
+    def _documents(self) -> dict[RoleName, dict[str, bytes]]:
+        rollouts = encode_rollouts(Rollouts(self.fleet, self.rollouts))
+        return {
+            RoleName.RELEASES: {
+                manifest_path(name): encode_release(one) for name, one in self.releases.items()
+            },
+            RoleName.ROLLOUTS: {rollouts_path(self.fleet): rollouts},
+            RoleName.HALTS: {halts_path(self.fleet): encode_halts(Halts(self.fleet, self.halts))},
+        }
+
+    def _publish_online(self, now: datetime) -> None:
+        snapshot = make_snapshot(dict.fromkeys(LISTED, self.version), self.version, now)
+        encoded = self._sign(RoleName.SNAPSHOT, snapshot, 1)
+        self.content[f"metadata/{self.version}.snapshot.json"] = encoded
+        timestamp = make_timestamp(encoded, self.version, self.version, now)
+        self.content["metadata/timestamp.json"] = self._sign(RoleName.TIMESTAMP, timestamp, 1)
+
+    def _sign(self, role: RoleName, signed: Kind, signatures: int) -> bytes:
+        metadata = Metadata(signed)
+        for signer in _signers(self.seed, role)[: max(1, signatures)]:
+            metadata.sign(signer, append=True)
+        return metadata.to_bytes()
+
+    def _hear(self, message: Message) -> None:
+        try:
+            report = parse_report(message.content)
+        except NoticeError:
+            return  # a device may say anything; the operator's own tests look at that
+        self.reports_heard.append(report)
+        self.reports.setdefault(report.id, report)
+        if self.answers:
+            self._answer(report)
+
+    def _answer(self, report: Report) -> None:
+        topic = Topics(self.fleet, report.device).receipt
+        self.hub.publish(Message(topic, encode_receipt(Receipt((report.id,)))))
+
+
+@cache
+def _signers(seed: int, role: RoleName) -> tuple[CryptoSigner, ...]:
+    """Keys that follow from the seed: repeatable, and of no value anywhere else."""
+    rows = [f"{seed}/{role}/{number}" for number in range(THRESHOLD if role in OFFLINE else 1)]
+    return tuple(
+        CryptoSigner(Ed25519PrivateKey.from_private_bytes(hashlib.sha256(row.encode()).digest()))
+        for row in rows
+    )
+
+
+def _public(seed: int, roles: Iterable[RoleName]) -> dict[RoleName, tuple[list[SSlibKey], int]]:
+    keys = {}
+    for role in roles:
+        signers = _signers(seed, role)
+        keys[role] = ([signer.public_key for signer in signers], len(signers))
+    return keys
+
+
+@cache
+def _encode(content: bytes, window_bytes: int) -> tuple[EncodedImage, bytes]:
+    """The payload of an image and its bytes; encoded once per process."""
+    parent = MEMORY if MEMORY.is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="lockgate-sim-", dir=parent) as folder:
+        encoding = Encoding(threads=1, window_bytes=window_bytes)
+        encoded = encode_full(io.BytesIO(content), Path(folder), encoding, lambda: None)
+        return encoded, encoded.path.read_bytes()
