@@ -16,6 +16,7 @@ from fleet.workspace import FleetSettings, Workspace
 PACKET_BYTES_MAX: Final = 64 * 1024
 IN_FLIGHT_MAX: Final = 100
 KEEPALIVE_S_MAX: Final = 1800
+SAVE_INTERVAL_S: Final = 60  # each save writes the whole file; the collector restores a lost notice
 
 
 def write(workspace: Workspace, settings: FleetSettings) -> None:
@@ -52,8 +53,7 @@ max_keepalive {KEEPALIVE_S_MAX}
 
 persistence true
 persistence_location {folder / "data"}/
-autosave_on_changes true
-autosave_interval 1
+autosave_interval {SAVE_INTERVAL_S}
 """
 
 

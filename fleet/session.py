@@ -148,7 +148,7 @@ class Session:
         client.on_subscribe = self._on_subscribe
         self._client, self._answer, self._ended = client, None, ""
         try:
-            client.connect(self._address.host, self._address.port, KEEPALIVE_S, clean_start=True)
+            client.connect(self._address.host, self._address.port, KEEPALIVE_S)
         except (OSError, ValueError) as error:
             raise self._unreachable(error) from error
         deadline = time.monotonic() + timeout_s
