@@ -23,17 +23,22 @@ def examine(
     system: System,
     clock: Clock,
     tend: Callable[[float], bool],
+    asked: Callable[[], Verdict | None],
 ) -> Verdict:
     """The verdict on the system that runs, within `settings.within_s`.
 
     A check that failed is asked again until then, because services take time to start. `tend` keeps
-    the link to the broker for so many seconds and says whether there is a session.
+    the link to the broker for so many seconds and says whether there is a session; `asked` is the
+    verdict of someone at the device, if there is one.
     """
     deadline_s = clock.monotonic_s() + settings.within_s
     complaint = "no check has run"
     while clock.monotonic_s() < deadline_s:
         complaint = _complaint(settings, system, deadline_s - clock.monotonic_s())
         connected = tend(0.0)
+        verdict = asked()
+        if verdict is not None:
+            return verdict
         if not complaint and (connected or not settings.require_broker):
             return Verdict(healthy=True, detail="all health checks passed")
         if not complaint:

@@ -24,6 +24,8 @@ from agent.topics import Topics
 STABLE_S: Final = 60.0
 """A session that held this long was a good one: the next failure starts from the shortest wait."""
 STATUS_INTERVAL_S: Final = 1.0
+MESSAGES_MAX: Final = 256
+"""How many messages are taken before the device goes back to its own work: a flood must not stop it."""
 REPORT_INTERVAL_S: Final = 30.0
 """How often an unanswered report is said again."""
 
@@ -66,7 +68,9 @@ class Link:
             self._connect_when_due()
             self._say_what_is_due(reports)
             message = self._broker.next_message(max(0.0, min(timeout_s, self._patience_s(reports))))
-            while message is not None:  # what has already arrived, without waiting
+            for _ in range(MESSAGES_MAX):  # what has already arrived, without waiting
+                if message is None:
+                    break
                 self._take(message)
                 message = self._broker.next_message(0.0)
         except BrokerError as error:
@@ -113,10 +117,10 @@ class Link:
         if not self._broker.connected:
             return
         now = self._clock.monotonic_s()
-        if self._status is not None and self._status != self._status_sent:
-            if now >= self._status_due_s:
-                self._publish(self._topics.state, encode_status(self._status))
-                self._status_sent, self._status_due_s = self._status, now + STATUS_INTERVAL_S
+        changed = self._status is not None and self._status != self._status_sent
+        if self._status is not None and changed and now >= self._status_due_s:
+            self._publish(self._topics.state, encode_status(self._status))
+            self._status_sent, self._status_due_s = self._status, now + STATUS_INTERVAL_S
         if reports and now >= self._reports_due_s:
             for report in reports:
                 self._broker.publish(Message(self._topics.report, encode_report(report)))

@@ -1,0 +1,88 @@
+"""One device in one boot: its world, who it is, what runs, and the verified view of its fleet."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+from agent import floor
+from agent.board import BoardProfile, SlotName
+from agent.boot import BootControl
+from agent.config import Config
+from agent.errors import ProfileError
+from agent.interfaces import BlockDevice, SystemFacts, World
+from agent.journal import Installed, Journal
+from agent.metadata import MetadataSession, session
+from agent.policy import DeviceFacts
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Everything that stays the same for one boot."""
+
+    world: World
+    config: Config
+    profile: BoardProfile
+    root_of_trust: bytes
+    boot: BootControl
+    facts: SystemFacts
+
+    def check_board(self) -> None:
+        """Refuse to run with another board's profile. Raises `ProfileError`."""
+        compatible = self.facts.compatible
+        if compatible and self.profile.hardware_id not in compatible:
+            raise ProfileError(
+                f"board profile {self.profile.name}: hardware id {self.profile.hardware_id} was "
+                f"expected in the device tree, {', '.join(compatible)} found; name the right profile"
+            )
+
+    def part(self, slot: SlotName, part: str) -> BlockDevice:
+        """The block device of one part of a slot."""
+        return self.world.storage.device(self.profile.slots[slot].parts[part])
+
+    def sizes(self, slot: SlotName) -> dict[str, int]:
+        """How many bytes each part of a slot can hold."""
+        return {part: self.part(slot, part).size_bytes for part in self.profile.parts}
+
+    def now(self) -> datetime:
+        """The date, never before what is known to be past."""
+        return floor.now(floor.load(self.world.files), self.world.clock.wall())
+
+    @contextmanager
+    def session(self) -> Iterator[MetadataSession]:
+        """Refreshed, verified documents that are not below the floor, which rises before they count.
+
+        Raises `TrustError`, `FetchError`, `StateError`.
+        """
+        known = floor.load(self.world.files)
+        with session(
+            repository=self.world.repository,
+            scratch=self.world.scratch,
+            files=self.world.files,
+            root_of_trust=self.root_of_trust,
+            fleet=self.config.device.fleet,
+            now=floor.now(known, self.world.clock.wall()),
+        ) as verified:
+            seen = verified.seen()
+            raised = floor.raise_roles(known, seen.roles, seen.signed_at)
+            if raised != known:
+                floor.store(self.world.files, raised)
+            yield verified
+
+    def running(self, journal: Journal) -> Installed:
+        """What runs, as far as the journal knows; else what the device was made with."""
+        made_with = Installed(
+            self.config.device.factory_release, self.config.device.factory_counter
+        )
+        return journal.installed.get(self.boot.booted(), made_with)
+
+    def policy_facts(self, journal: Journal, *, hurry: bool) -> DeviceFacts:
+        """What the decision must know of this device."""
+        return DeviceFacts(
+            device=self.config.device.id,
+            hardware_id=self.profile.hardware_id,
+            counter=max(floor.load(self.world.files).counter, self.config.device.factory_counter),
+            tried=frozenset((past.rollout, past.reissue) for past in journal.history),
+            deferred_until=journal.deferred_until,
+            hurry=hurry,
+        )

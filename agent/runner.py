@@ -1,0 +1,318 @@
+"""The spine: while an update is not finished, take its next step and record what that made durable.
+
+Each step looks at the state, does the one thing that comes next, and returns what happened. The record
+is made before anything that depends on it. The docstring of each step says what a cut inside it leaves.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final, assert_never
+
+from agent import floor
+from agent.account import past_of, report_of
+from agent.device import Device
+from agent.errors import BootControlError, FetchError, Retry, TrustError, UpdateError
+from agent.health import Verdict, examine
+from agent.install import Job, Meter, install
+from agent.journal import Installed, Journal, store
+from agent.plan import make_plan
+from agent.policy import halted
+from agent.report import clean
+from agent.rollout import Rollout
+from agent.update import Event, State, Update, advance, resume
+
+FAILURES_MAX: Final = 5
+"""Installations that may fail for other reasons than the network before the update is given up."""
+
+
+TRIAL_BOOTS: Final = 1
+"""Boots that one attempt grants, on every bootloader: the durable count of attempts is ours."""
+REBOOTS_MAX: Final = 6
+"""Reboots out of an unhealthy trial before the device says that it cannot get out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Something happened to the update, which may carry more than before."""
+
+    update: Update
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Reboot:
+    """The next step is a reboot with this argument."""
+
+    argument: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What the steps need of whoever runs them.
+
+    `tend` keeps the link for so many seconds and says whether there is a session; `asked` is the
+    verdict of someone at the device on a trial; `changed` is told of each new journal.
+    """
+
+    tend: Callable[[float], bool]
+    asked: Callable[[], Verdict | None]
+    changed: Callable[[Journal], None]
+
+
+class Runner:
+    """Owns the journal of one device in one boot, and moves its update."""
+
+    def __init__(self, device: Device, journal: Journal, hooks: Hooks) -> None:
+        self._device = device
+        self._hooks = hooks
+        self.journal = journal
+        self.meter = Meter()
+
+    @property
+    def update(self) -> Update | None:
+        """The update that is under way, if there is one."""
+        update = self.journal.update
+        return None if update is None or update.finished else update
+
+    def record(self, journal: Journal) -> None:
+        """Make the journal durable, then go by it. Raises `StateError` and changes nothing."""
+        if journal != self.journal:
+            store(self._device.world.files, journal)
+            self.journal = journal
+        self._hooks.changed(journal)
+
+    def settle(self) -> None:
+        """After a boot: bring the record up to what the hardware says happened."""
+        boot = self._device.boot
+        for _ in range(len(State)):
+            update = self.update
+            if update is None:
+                return
+            event = resume(
+                update,
+                booted=boot.booted(),
+                default=boot.default(),
+                same_boot=update.boot_id == self._device.facts.boot_id,
+            )
+            if event is None:
+                return
+            if event is Event.GAVE_UP:
+                update = _blamed(update, "boot-control", "the slots changed under the update")
+            self._apply(Move(update, event))
+
+    def accept(self, rollout: Rollout) -> None:
+        """Begin: a cut after this goes on with the same rollout, one before it decides again."""
+        boot = self._device.boot
+        booted = boot.booted()
+        if booted != boot.default() or boot.armed():
+            raise BootControlError(
+                f"a confirmed slot was expected to run, slot {booted} is on trial without a record "
+                "of it; restart the device"
+            )
+        target = "b" if booted == "a" else "a"
+        update = Update(
+            id=f"{rollout.id}.{rollout.reissue}.{rollout.release}",
+            rollout=rollout.id,
+            reissue=rollout.reissue,
+            release=rollout.release,
+            counter=rollout.counter,
+            state=State.ACCEPTED,
+            target=target,
+        )
+        self.meter = Meter()
+        self.record(replace(self.journal, update=update))
+
+    def go_back(self) -> None:
+        """Begin a trial of the slot that ran before, because someone at the device asked to."""
+        target = "b" if self._device.boot.booted() == "a" else "a"
+        previous = self.journal.installed.get(target)
+        if previous is None:
+            raise BootControlError(
+                f"slot {target} holds nothing that ever ran here whole; there is nothing to go back to"
+            )
+        update = Update(
+            id=f"revert.{self._device.world.random.token()}",
+            rollout="",
+            reissue=0,
+            release=previous.release,
+            counter=previous.counter,
+            state=State.INSTALLED,
+            target=target,
+            detail="someone at the device asked to go back",
+        )
+        self.record(replace(self.journal, update=update))
+
+    def step(self) -> Reboot | None:
+        """Take the next step of the update that is under way, and record it.
+
+        Raises what the step raises when trying again later may help; gives the update up otherwise.
+        """
+        update = self.update
+        if update is None:
+            return None
+        try:
+            move = self._next(update)
+        except UpdateError as error:
+            move = self._given_up(update, error)
+        if isinstance(move, Reboot):
+            return move
+        self._apply(move)
+        return None
+
+    def _next(self, update: Update) -> Move | Reboot:
+        match update.state:
+            case State.ACCEPTED:
+                return self._plan(update)
+            case State.PLANNED:
+                return self._install(update)
+            case State.INSTALLED:
+                return self._start_trial(update)
+            case State.SWITCHED:
+                return Reboot(self._device.boot.try_next(update.target, TRIAL_BOOTS))
+            case State.TRIAL:
+                return self._judge(update)
+            case State.UNHEALTHY:
+                return self._leave_trial(update)
+            case State.CONFIRMED | State.REVERTED | State.FAILED:
+                raise AssertionError(f"an update that is {update.state} has no next step")
+            case _:
+                assert_never(update.state)
+
+    def _plan(self, update: Update) -> Move:
+        """A cut leaves it accepted: it is planned again from documents that are verified again."""
+        with self._device.session() as session:
+            rollout = next(
+                (one for one in session.rollouts().rollouts if one.id == update.rollout), None
+            )
+            if rollout is None or halted(update.rollout, update.reissue, session.halts()):
+                return self._stopped(update)
+            release, manifest_sha256 = session.release(update.release)
+            plan = make_plan(
+                release, rollout, self._device.profile, self._device.sizes(update.target)
+            )
+        planned = replace(update, installations=plan, manifest_sha256=manifest_sha256)
+        return Move(planned, Event.PLAN_MADE)
+
+    def _install(self, update: Update) -> Move:
+        """A cut leaves a standby slot that cannot start, or is whole; running it again resumes."""
+        device = self._device
+        jobs = tuple(
+            Job(installation, device.part(update.target, installation.part))
+            for installation in update.installations
+        )
+        before = replace(self.meter, done_bytes=0)
+        self.meter.done_bytes = 0
+        install(jobs, device.world.repository, self.meter, self._breathe)
+        return Move(
+            replace(
+                update,
+                fetched_bytes=update.fetched_bytes
+                + self.meter.fetched_bytes
+                - before.fetched_bytes,
+                written_bytes=update.written_bytes
+                + self.meter.written_bytes
+                - before.written_bytes,
+            ),
+            Event.IMAGES_INSTALLED,
+        )
+
+    def _breathe(self) -> None:
+        self._device.world.system.progress("installing")
+        self._hooks.tend(0.0)
+
+    def _start_trial(self, update: Update) -> Move:
+        """The attempt is counted before the switch: a cut between them costs one attempt."""
+        if update.attempts >= self._device.profile.confirm.attempts_max:
+            told = (
+                f"{update.attempts} trials ended without a verdict; the last one did not come back"
+            )
+            return Move(_blamed(update, "trial-lost", told), Event.TRIALS_USED_UP)
+        if update.rollout and self._halted_meanwhile(update):
+            return self._stopped(update)
+        armed = replace(update, boot_id=self._device.facts.boot_id)
+        return Move(armed, Event.TRIAL_STARTING)
+
+    def _halted_meanwhile(self, update: Update) -> bool:
+        """Look once more before the switch; what was decided and installed goes on without news."""
+        try:
+            with self._device.session() as session:
+                return halted(update.rollout, update.reissue, session.halts())
+        except (FetchError, TrustError):
+            return False
+
+    def _judge(self, update: Update) -> Move:
+        """A cut before the confirmation counts as one trial; one after it is found by `settle`."""
+        world = self._device.world
+        verdict = examine(
+            self._device.profile.confirm,
+            world.system,
+            world.clock,
+            self._hooks.tend,
+            self._hooks.asked,
+        )
+        if not verdict.healthy:
+            return Move(_blamed(update, "unhealthy", verdict.detail), Event.HEALTH_FAILED)
+        self._device.boot.confirm(update.target)
+        return Move(replace(update, detail=verdict.detail), Event.HEALTH_CONFIRMED)
+
+    def _leave_trial(self, update: Update) -> Reboot:
+        """The reboot is counted before it is asked for: a boot state that is stuck ends the loop."""
+        if update.failures >= REBOOTS_MAX:
+            raise BootControlError(
+                f"slot {update.target} was expected to be left after its trial, it started again "
+                f"{update.failures} times; the bootloader does not go back, see `lockgate doctor`"
+            )
+        self.record(replace(self.journal, update=replace(update, failures=update.failures + 1)))
+        self._device.boot.disarm()
+        return Reboot("")
+
+    def _stopped(self, update: Update) -> Move:
+        told = "the rollout was halted or withdrawn before this device had switched"
+        return Move(_blamed(update, "halted", told), Event.GAVE_UP)
+
+    def _given_up(self, update: Update, error: UpdateError) -> Move:
+        """Give up what time cannot mend; raise the error again when it may."""
+        if isinstance(error, FetchError) or update.state is State.UNHEALTHY:
+            raise error
+        failed = replace(update, failures=update.failures + 1)
+        if error.retry is Retry.LATER and failed.failures < FAILURES_MAX:
+            self.record(replace(self.journal, update=failed))
+            raise error
+        event = Event.HEALTH_FAILED if update.state is State.TRIAL else Event.GAVE_UP
+        return Move(_blamed(update, error.code, str(error)), event)
+
+    def _apply(self, move: Move) -> None:
+        """Record a move; what ends an update is recorded together with its report."""
+        update = replace(advance(move.update, move.event), failures=0)
+        journal = replace(self.journal, update=update)
+        if (
+            update.state is State.PLANNED
+        ):  # from here on the standby slot holds nothing to go back to
+            journal = replace(journal, installed=_without(journal, update))
+        if update.finished:
+            if update.state is State.CONFIRMED:
+                self._raise_counter(update.counter)
+                journal = replace(journal, installed=_with(journal, update))
+            journal = journal.with_report(report_of(self._device, update))
+            journal = journal.with_history(past_of(self._device, update))
+        self.record(journal)
+
+    def _raise_counter(self, counter: int) -> None:
+        """Before the record that says confirmed: a cut between them is settled by doing it again."""
+        files = self._device.world.files
+        known = floor.load(files)
+        raised = floor.raise_counter(known, counter)
+        if raised != known:
+            floor.store(files, raised)
+
+
+def _without(journal: Journal, update: Update) -> dict[str, Installed]:
+    return {slot: one for slot, one in journal.installed.items() if slot != update.target}
+
+
+def _with(journal: Journal, update: Update) -> dict[str, Installed]:
+    return {**journal.installed, update.target: Installed(update.release, update.counter)}
+
+
+def _blamed(update: Update, code: str, detail: str) -> Update:
+    return replace(update, code=code, detail=clean(detail))

@@ -1,0 +1,287 @@
+"""The service: wires one boot of a device together and runs it until it must reboot or stop."""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+from agent import journal as journals
+from agent.account import alarm, same_news, status_of
+from agent.agenda import Agenda
+from agent.board import BoardProfile
+from agent.boot.select import boot_control
+from agent.config import Config
+from agent.device import Device
+from agent.errors import NoticeError, Retry, StateError, UpdateError
+from agent.health import Verdict
+from agent.interfaces import World
+from agent.journal import Journal
+from agent.link import Link
+from agent.policy import Decision, Defer, Proceed, decide
+from agent.report import Report, Status
+from agent.request import Request, Verb, take
+from agent.runner import Hooks, Reboot, Runner
+from agent.topics import Topics
+from agent.update import State
+
+LISTEN_S_MAX: Final = 3600.0
+PROGRESS_S: Final = 0.5
+DAMAGED_FILE: Final = "journal.damaged"
+
+
+class Ending(StrEnum):
+    """Why the service returned."""
+
+    REBOOTING = "rebooting"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One boot of one device: its world and what it was configured with."""
+
+    world: World
+    config: Config
+    profile: BoardProfile
+    root_of_trust: bytes
+
+    def run(self, deadline_s: float | None = None) -> Ending:
+        """Settle what the last boot left, then listen, check and install.
+
+        Returns when a reboot was asked for, or at `deadline_s` of the monotonic clock. Raises
+        `ProfileError`, `BootControlError` and `InstallError` when the board is not as configured.
+        """
+        shift = Shift(open_device(self.world, self.config, self.profile, self.root_of_trust))
+        return shift.work(deadline_s)
+
+
+def open_device(
+    world: World, config: Config, profile: BoardProfile, root_of_trust: bytes
+) -> Device:
+    """The device as it runs now. Raises `ProfileError` when this is another board."""
+    facts = world.system.facts()
+    device = Device(
+        world=world,
+        config=config,
+        profile=profile,
+        root_of_trust=root_of_trust,
+        boot=boot_control(profile, world.storage, facts),
+        facts=facts,
+    )
+    device.check_board()
+    return device
+
+
+class Shift:
+    """One boot's work: who listens, who decides, who moves the update."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        world, config = device.world, device.config
+        self._link = Link(
+            world.broker,
+            world.clock,
+            world.random,
+            Topics(config.device.fleet, config.device.id),
+            config.timing.retry_max_s,
+        )
+        self._agenda = Agenda(world.clock, world.random, config.timing)
+        hooks = Hooks(tend=self._tend, asked=self._verdict_asked, changed=self._show)
+        self._runner = Runner(device, Journal(), hooks)
+        self._status: Status | None = None
+        self._shown_s = 0.0
+        self._detail = ""
+        self._hurry = False
+        self._request: Request | None = None
+
+    def work(self, deadline_s: float | None) -> Ending:
+        """Until a reboot is due or the time is up."""
+        if self._begin() is Ending.REBOOTING:
+            return Ending.REBOOTING
+        clock = self._device.world.clock
+        while deadline_s is None or clock.monotonic_s() < deadline_s:  # the service loop
+            ending = self._turn()
+            if ending is not None:
+                return ending
+            wait_s = min(
+                self._agenda.wait_s(updating=self._runner.update is not None), LISTEN_S_MAX
+            )
+            if deadline_s is not None:
+                wait_s = min(wait_s, max(0.0, deadline_s - clock.monotonic_s()))
+            self._tend(wait_s)
+        self._link.close()
+        return Ending.STOPPED
+
+    def _begin(self) -> Ending | None:
+        files = self._device.world.files
+        journal = journals.load(files)
+        if journal is None:
+            return self._begin_without_journal()
+        self._runner.journal = journal
+        booted = self._device.boot.booted()
+        if journal.update is None and booted not in journal.installed:
+            made_with = self._device.running(journal)
+            journal = replace(journal, installed={**journal.installed, booted: made_with})
+            self._runner.record(journal)
+        self._runner.settle()
+        self._agenda.start()
+        self._show(self._runner.journal)
+        if self._runner.update is None:
+            return self._leave_foreign_trial()
+        return None
+
+    def _begin_without_journal(self) -> Ending | None:
+        """A journal that cannot be read: keep it for people, say so, and trust the hardware."""
+        files = self._device.world.files
+        files.replace(DAMAGED_FILE, files.read(journals.FILE) or b"")
+        told = "the journal could not be read; it was set aside and the device looks again"
+        journal = Journal().with_report(alarm(self._device, Journal(), "state", told))
+        self._runner.record(journal)
+        self._agenda.start()
+        return self._leave_foreign_trial()
+
+    def _leave_foreign_trial(self) -> Ending | None:
+        """A trial that nobody remembers cannot be judged: the confirmed slot is the safe one."""
+        boot = self._device.boot
+        if boot.booted() == boot.default() and not boot.armed():
+            return None
+        boot.disarm()
+        if boot.booted() == boot.default():
+            return None
+        return self._reboot("")
+
+    def _turn(self) -> Ending | None:
+        """One turn of the loop: what was asked, then a step of the update, or a check."""
+        self._take_request()
+        try:
+            if self._runner.update is not None:
+                return self._step() if self._agenda.step_is_due() else None
+            if self._agenda.check_is_due():
+                self._check()
+        except UpdateError as error:
+            self._put_off(error)
+        return None
+
+    def _step(self) -> Ending | None:
+        reboot = self._runner.step()
+        self._agenda.succeeded()
+        if self._runner.update is None:
+            self._link.speak_again()
+        return None if reboot is None else self._reboot_after(reboot)
+
+    def _reboot_after(self, reboot: Reboot) -> Ending:
+        self._detail = "rebooting"
+        self._show(self._runner.journal)
+        self._tend(0.0)
+        return self._reboot(reboot.argument)
+
+    def _reboot(self, argument: str) -> Ending:
+        self._link.close()
+        self._device.world.system.reboot(argument)
+        return Ending.REBOOTING
+
+    def _check(self) -> Decision:
+        """Refresh, decide, and begin an update if the signed policy says so."""
+        self._agenda.checking()
+        hurry, self._hurry = self._hurry, False
+        with self._device.session() as session:
+            now = self._device.now()
+            decision = decide(
+                session.rollouts(),
+                session.halts(),
+                self._device.policy_facts(self._runner.journal, hurry=hurry),
+                now,
+            )
+        self._detail = "; ".join(reason.sentence for reason in decision.reasons[:2])
+        until = decision.until if isinstance(decision, Defer) else None
+        self._agenda.checked(now=now, until=until)
+        if isinstance(decision, Proceed):
+            self._runner.accept(decision.rollout)
+        self._show(self._runner.journal)
+        return decision
+
+    def _put_off(self, error: UpdateError) -> None:
+        """An error that ended a turn: said once, tried again when that may help."""
+        self._detail = f"{error.code}: {error}"
+        if error.retry is Retry.LATER or self._runner.update is not None:
+            self._agenda.failed()
+        else:
+            self._agenda.refused()
+        if error.retry is Retry.NEVER:
+            self._tell(alarm(self._device, self._runner.journal, error.code, str(error)))
+        self._show(self._runner.journal)
+
+    def _tell(self, report: Report) -> None:
+        try:
+            self._runner.record(self._runner.journal.with_report(report))
+            self._link.speak_again()
+        except StateError as error:  # said by the status instead
+            self._detail = f"{error.code}: {error}"
+
+    def _tend(self, timeout_s: float) -> bool:
+        """Keep the link for so long; take in what came."""
+        self._show_progress()
+        self._link.tend(timeout_s, self._runner.journal.reports)
+        for spread_s in self._link.take_notices():
+            self._agenda.noticed(spread_s)
+        stored = self._link.take_receipts()
+        if any(report.id in stored for report in self._runner.journal.reports):
+            try:
+                self._runner.record(self._runner.journal.without_reports(stored))
+            except StateError as error:  # sent again later; the fleet stores it once
+                self._detail = f"{error.code}: {error}"
+        return self._link.connected
+
+    def _show_progress(self) -> None:
+        now_s = self._device.world.clock.monotonic_s()
+        if self._runner.update is not None and now_s - self._shown_s >= PROGRESS_S:
+            self._show(self._runner.journal)
+
+    def _show(self, journal: Journal) -> None:
+        self._shown_s = self._device.world.clock.monotonic_s()
+        status = status_of(self._device, journal, self._runner.meter, self._detail)
+        if not same_news(self._status, status):
+            self._status = status
+            self._link.show(status)
+            self._device.world.system.progress(f"{status.phase} {status.detail}".strip())
+
+    def _take_request(self) -> None:
+        try:
+            request = self._request or take(self._device.world.files)
+        except (NoticeError, StateError) as error:
+            self._detail = f"{error.code}: {error}"
+            return
+        self._request = None
+        if request is not None:
+            self._obey(request)
+
+    def _obey(self, request: Request) -> None:
+        match request.verb:
+            case Verb.CHECK:
+                self._agenda.hurry()
+            case Verb.INSTALL:
+                self._hurry = True
+                self._agenda.hurry()
+            case Verb.DEFER:
+                self._runner.record(replace(self._runner.journal, deferred_until=request.until))
+            case Verb.REVERT:
+                if self._runner.update is None:
+                    self._runner.go_back()
+                    self._agenda.succeeded()
+            case Verb.CONFIRM:
+                self._detail = "there is no trial to confirm"
+
+    def _verdict_asked(self) -> Verdict | None:
+        """The verdict of someone at the device on the trial that runs."""
+        try:
+            request = take(self._device.world.files)
+        except (NoticeError, StateError):
+            return None
+        update = self._runner.update
+        if request is None or update is None or update.state is not State.TRIAL:
+            return None
+        if request.verb is Verb.CONFIRM:
+            return Verdict(healthy=True, detail="confirmed by someone at the device")
+        if request.verb is Verb.REVERT:
+            return Verdict(healthy=False, detail="refused by someone at the device")
+        self._request = request
+        return None
