@@ -1,0 +1,186 @@
+"""`BlockDevice` and `Storage` on Linux: partitions, and plain files where a container has no others.
+
+Writes go to the kernel's cache and are not durable before `flush`, which also drops the cache, so
+that what is read afterwards has been on the medium.
+"""
+
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from agent.errors import InstallError
+
+BLKFLSBUF: Final = 0x1261  # linux/fs.h: write back and forget the buffers of a block device
+MOUNTS: Final = "/proc/self/mountinfo"
+
+
+class LinuxBlockDevice:
+    """One block device, opened at its first use. Raises `InstallError`.
+
+    Reading is allowed while it is mounted, because the active slot is; writing is not, and the first
+    write claims the device so that nobody can mount it meanwhile.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._reader: int | None = None
+        self._writer: int | None = None
+        self._size_bytes: int | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of the device; it does not change while it is open."""
+        if self._size_bytes is None:
+            with self._translated("find the size of"):
+                self._size_bytes = os.lseek(self._for_reading(), 0, os.SEEK_END)
+        return self._size_bytes
+
+    def read(self, offset: int, length_bytes: int) -> bytes:
+        """Exactly this many bytes."""
+        self._check_bounds("read", offset, length_bytes)
+        pieces: list[bytes] = []
+        with self._translated("read"):
+            descriptor = self._for_reading()
+            while length_bytes > 0:
+                piece = os.pread(descriptor, length_bytes, offset)
+                if not piece:
+                    raise OSError(errno.EIO, f"it ends at byte {offset}, before its size")
+                pieces.append(piece)
+                offset += len(piece)
+                length_bytes -= len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def write(self, offset: int, content: bytes) -> None:
+        """Hand bytes to the kernel; a cut before the next flush may lose any part of them."""
+        self._check_bounds("write", offset, len(content))
+        rest = memoryview(content)
+        with self._translated("write"):
+            descriptor = self._for_writing()
+            while rest:
+                count = os.pwrite(descriptor, rest, offset)
+                offset += count
+                rest = rest[count:]
+
+    def flush(self) -> None:
+        """Sync, then forget the cache.
+
+        After a failed sync the kernel may call lost pages clean, so a second one proves nothing: the
+        device is closed, its cache dropped, and whoever tries again must read back what is there.
+        """
+        if self._writer is None:
+            return
+        try:
+            with self._translated("flush"):
+                os.fsync(self._writer)
+        except InstallError:
+            _forget_cache(self._writer)
+            self.close()
+            raise
+        _forget_cache(self._writer)
+
+    def close(self) -> None:
+        """Let the device go; the next use opens it again."""
+        for descriptor in (self._reader, self._writer):
+            if descriptor is not None:
+                os.close(descriptor)
+        self._reader = self._writer = self._size_bytes = None
+
+    def _check_bounds(self, verb: str, offset: int, length_bytes: int) -> None:
+        assert offset >= 0, "an offset counts from the start"
+        assert length_bytes >= 0, "a length is not negative"
+        if offset + length_bytes > self.size_bytes:
+            raise InstallError(
+                f"cannot {verb} {length_bytes} bytes at {offset} of {self._path}: "
+                f"it has {self.size_bytes} bytes; check that the board profile names the right device"
+            )
+
+    def _for_reading(self) -> int:
+        if self._reader is None:
+            self._reader = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            mode = os.fstat(self._reader).st_mode
+            if not stat.S_ISBLK(mode) and not stat.S_ISREG(mode):
+                raise OSError(errno.ENOTBLK, "a block device was expected, it is something else")
+        return self._reader
+
+    def _for_writing(self) -> int:
+        if self._writer is None:
+            found = os.fstat(self._for_reading())
+            flags = os.O_RDWR | os.O_CLOEXEC
+            if stat.S_ISBLK(found.st_mode):
+                self._refuse_mounted(found.st_rdev)
+                flags |= os.O_EXCL  # for a block device: refuse if anything in the kernel holds it
+            self._writer = os.open(self._path, flags)
+        return self._writer
+
+    def _refuse_mounted(self, number: int) -> None:
+        place = mount_point(Path(MOUNTS).read_text(), number)
+        if place is not None:
+            raise InstallError(
+                f"cannot write {self._path}: it is mounted at {place}; an update only writes what "
+                f"does not run, check that the board profile names the right device, or unmount it"
+            )
+
+    @contextmanager
+    def _translated(self, verb: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise InstallError(
+                f"cannot {verb} {self._path}: {error.strerror or error}; {_advice(error)}"
+            ) from error
+
+
+class LinuxStorage:
+    """Opens devices by their path, each once."""
+
+    def __init__(self) -> None:
+        self._devices: dict[str, LinuxBlockDevice] = {}
+
+    def device(self, path: str) -> LinuxBlockDevice:
+        """The device at this path; whether it is there shows at its first use."""
+        return self._devices.setdefault(path, LinuxBlockDevice(path))
+
+
+def mount_point(table: str, number: int) -> str | None:
+    """Where a device, by its major and minor number, is mounted according to a mountinfo table.
+
+    Each line has the number in its third field and the place in its fifth (proc_pid_mountinfo(5)).
+    """
+    wanted = f"{os.major(number)}:{os.minor(number)}"
+    for line in table.splitlines():
+        fields = line.split(" ")
+        if len(fields) > 4 and fields[2] == wanted:
+            return fields[4]
+    return None
+
+
+def _forget_cache(descriptor: int) -> None:
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    if stat.S_ISBLK(os.fstat(descriptor).st_mode):
+        try:
+            fcntl.ioctl(descriptor, BLKFLSBUF, 0)
+        except PermissionError:
+            return  # needs CAP_SYS_ADMIN; the advice above has dropped all clean pages already
+
+
+def _advice(error: OSError) -> str:
+    match error.errno:
+        case errno.EBUSY:
+            return "something else uses it (a mount, swap, a volume): check the board profile"
+        case errno.EIO:
+            return "the medium reports an error; if that stays so, replace it"
+        case errno.ENOENT | errno.ENOTBLK | errno.ENXIO:
+            return "check that the board profile names the right device"
+        case errno.EACCES | errno.EPERM:
+            return "lockgate must run as root, or be allowed this device"
+        case errno.EROFS:
+            return "it is write-protected"
+        case errno.ENOSPC:
+            return "the file that stands for a device needs more room below it"
+        case _:
+            return "the active slot is untouched; try again, then check the medium"

@@ -1,0 +1,74 @@
+"""The device's own key, made on the device and never leaving it, and the request to certify it."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import NameOID
+
+from agent.errors import ConfigError
+
+COMMON_NAME_LENGTH_MAX: Final = 64  # RFC 5280, appendix A.1: ub-common-name-length
+
+
+def create_identity(key_path: str, device_id: str) -> bytes:
+    """A certificate signing request (PEM) for this device, with its id as common name.
+
+    The EC P-256 key is made at the first call, for its owner alone, and never overwritten: a later
+    call asks again for the same key. A cut leaves a whole key or none. Raises `ConfigError`.
+    """
+    if not 0 < len(device_id) <= COMMON_NAME_LENGTH_MAX:
+        raise ConfigError(
+            f"a device id of at most {COMMON_NAME_LENGTH_MAX} letters was expected, because it "
+            f"stands in the device's certificate; {device_id!r} has {len(device_id)}"
+        )
+    path = Path(key_path)
+    try:
+        if not path.exists():
+            _store_new_key(path)
+        key = load_pem_private_key(path.read_bytes(), password=None)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot keep the device's key in {path}: {error.strerror}; lockgate must own its folder"
+        ) from error
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{path}: a private key in PEM was expected: {error}") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ConfigError(
+            f"{path}: an EC private key was expected, another kind found; move it away"
+        )
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, device_id)])
+    request = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
+    return request.public_bytes(Encoding.PEM)
+
+
+def _store_new_key(path: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    content = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".new")
+    unfinished.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(unfinished, flags, 0o600), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    # A link, not a rename: it fails when a key has come to stand there meanwhile, and that one stays.
+    with suppress(FileExistsError):
+        path.hardlink_to(unfinished)
+    unfinished.unlink()
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

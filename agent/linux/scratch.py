@@ -1,0 +1,62 @@
+"""`Scratch` on Linux: short-lived folders in the runtime folder, which is in memory."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from agent.errors import StateError
+
+
+class LinuxScratch:
+    """Folders for python-tuf under the runtime folder, readable by their owner alone.
+
+    Nothing here survives a power cut and nothing needs to. Raises `StateError`.
+    """
+
+    def __init__(self, runtime_folder: str) -> None:
+        self._runtime = Path(runtime_folder)
+
+    @contextmanager
+    def folder(self, content: Mapping[str, bytes]) -> Iterator[str]:
+        """A new folder with these files in it; names may have folders in front."""
+        try:
+            self._runtime.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder = Path(tempfile.mkdtemp(prefix="scratch-", dir=self._runtime))
+        except OSError as error:
+            raise self._refusal(error) from error
+        try:
+            self._fill(folder, content)
+            yield str(folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def collect(self, path: str) -> dict[str, bytes]:
+        """The files under the folder, also those that a link inside it names."""
+        folder = Path(path)
+        try:
+            return {
+                str(file.relative_to(folder)): file.read_bytes()
+                for file in sorted(folder.rglob("*"))
+                if file.is_file() and file.resolve().is_relative_to(folder.resolve())
+            }
+        except OSError as error:
+            raise self._refusal(error) from error
+
+    def _fill(self, folder: Path, content: Mapping[str, bytes]) -> None:
+        for name, data in content.items():
+            file = folder / name
+            if not file.resolve().is_relative_to(folder.resolve()):
+                raise StateError(f"a name inside the scratch folder was expected, {name!r} found")
+            try:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(data)
+            except OSError as error:
+                raise self._refusal(error) from error
+
+    def _refusal(self, error: OSError) -> StateError:
+        return StateError(
+            f"cannot use scratch space in {self._runtime}: {error.strerror or error}; "
+            f"paths.runtime must be a folder in memory that lockgate may write"
+        )

@@ -1,0 +1,78 @@
+"""Wakes the running service: a Unix datagram socket at `RUNTIME/wake`.
+
+A datagram says only "look again"; its content is not read. Who may write to the socket is the
+business of the runtime folder's permissions.
+"""
+
+import socket
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from agent.errors import StateError
+
+DATAGRAMS_MAX: Final = 64  # the kernel queues about ten
+
+
+class Waker:
+    """The receiving end, for the wait of the service. Raises `StateError`."""
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path)
+        self._socket: socket.socket | None = None
+
+    def fileno(self) -> int:
+        """The descriptor to wait for; the socket is made at the first call.
+
+        The path is taken over from a process that was killed: the state lock keeps out another
+        that still runs.
+        """
+        if self._socket is None:
+            self._socket = self._open()
+        return self._socket.fileno()
+
+    def drain(self) -> bool:
+        """Whether someone called since the last time; many calls count as one."""
+        if self._socket is None:
+            return False
+        for count in range(DATAGRAMS_MAX):
+            try:
+                self._socket.recv(1)
+            except BlockingIOError:
+                return count > 0
+        return True
+
+    def close(self) -> None:
+        """Stop listening. A second call does nothing."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+            self._path.unlink(missing_ok=True)
+
+    @staticmethod
+    def send(path: str) -> bool:
+        """Wake the service that listens at path; False when none does."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
+            try:
+                sender.sendto(b"\n", path)
+            except BlockingIOError:
+                return True  # its queue is full of calls already
+            except OSError:
+                return False
+        return True
+
+    def _open(self) -> socket.socket:
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):
+                self._path.unlink()
+            listener.bind(str(self._path))
+            self._path.chmod(0o600)
+        except OSError as error:
+            listener.close()
+            raise StateError(
+                f"cannot listen at {self._path}: {error.strerror or error}; "
+                f"paths.runtime must be a short path in memory that lockgate may write"
+            ) from error
+        return listener
