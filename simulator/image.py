@@ -81,8 +81,11 @@ def _stamped(first: bytes, behaviour: Behaviour, length_bytes: int, digest: byte
     return first[:STAMP_OFFSET] + row + first[STAMP_OFFSET + len(row) :]
 
 
-def inspect(read: Read, size_bytes: int) -> Verdict:
-    """Judge what a device of this size holds; `read` takes an offset and a length."""
+def inspect(read: Read, size_bytes: int, *, deep: bool = True) -> Verdict:
+    """Judge what a device of this size holds; `read` takes an offset and a length.
+
+    Unless it goes `deep` it looks at the first sectors alone, as a bootloader does.
+    """
     if size_bytes < SECTOR_BYTES:
         return NOTHING
     first = read(0, min(size_bytes, 2048))
@@ -92,6 +95,8 @@ def inspect(read: Read, size_bytes: int) -> Verdict:
     word = name.rstrip(b"\0").decode("ascii", "replace")
     if word not in set(Behaviour) or not SECTOR_BYTES <= length_bytes <= size_bytes:
         return NOTHING
+    if not deep:
+        return Verdict(startable=True, intact=None, behaviour=Behaviour(word))
     found = hashlib.sha256()
     for offset in range(SECTOR_BYTES, length_bytes, READ_BYTES):
         found.update(read(offset, min(READ_BYTES, length_bytes - offset)))

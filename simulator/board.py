@@ -1,0 +1,133 @@
+"""One simulated board: its devices, its small files, its power and its bootloader, from a profile.
+
+A boot is what it is on a bench: the bootloader chooses from what is durable, and what was chosen
+starts, hangs or dies as the stamp of its image says.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+from agent.board import BoardProfile, SlotName
+from agent.interfaces import SystemFacts
+from simulator.block_device import SimulatedStorage
+from simulator.faults import Faults
+from simulator.files import SimulatedFiles
+from simulator.firmware import Firmware
+from simulator.firmware.select import firmware
+from simulator.image import Behaviour, Verdict, inspect
+from simulator.power import Power
+from simulator.storage import Factory, make_storage, slot_devices
+
+
+class BrokenImageError(AssertionError):
+    """A slot was started that does not hold a whole image: what an update must never lead to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """What the bootloader started, and how that behaves; `slot` is None when the board stays dark."""
+
+    slot: SlotName | None
+    behaviour: Behaviour
+    facts: SystemFacts
+
+
+@dataclass(frozen=True, slots=True)
+class BoardState:
+    """Everything durable on a small board."""
+
+    files: Mapping[str, bytes]
+    devices: Mapping[str, bytes]
+
+
+@dataclass(slots=True)
+class SimulatedBoard:
+    """One board on its bench."""
+
+    profile: BoardProfile
+    power: Power
+    storage: SimulatedStorage
+    files: SimulatedFiles
+    firmware: Firmware
+    boots: int = 0
+    started: list[SlotName | None] = field(default_factory=list)
+
+    def boot(self) -> Boot:
+        """Let the bootloader choose and start. Raises `PowerCut`, `BrokenImageError`.
+
+        Without a whole image to start the board stays dark, and says so by `slot`.
+        """
+        self.boots += 1
+        choice = self.firmware.boot()
+        self.started.append(choice.slot)
+        words = f"{self.power.seed}/{self.boots}"
+        boot_id = hashlib.sha256(words.encode()).hexdigest()[:32]
+        facts = choice.facts(boot_id, (self.profile.hardware_id,))
+        if choice.slot is None:
+            return Boot(None, Behaviour.NEVER_BOOTS, facts)
+        verdict = self.verdict(choice.slot)
+        if verdict.intact is False:
+            raise BrokenImageError(
+                f"slot {choice.slot} was started in boot {self.boots}, and its image is not whole"
+            )
+        return Boot(choice.slot, verdict.behaviour, facts)
+
+    def reset(self, argument: str = "") -> None:
+        """The system reboots with this argument, or something resets it without one."""
+        self.firmware.reset(argument)
+
+    def verdict(self, slot: SlotName) -> Verdict:
+        """What a slot holds, judged by the worst of its parts."""
+        return _verdict(self.profile, self.storage, slot)
+
+    def content(self, slot: SlotName) -> dict[str, bytes]:
+        """The durable bytes of a slot's parts, for small boards."""
+        devices = slot_devices(self.profile, self.storage, slot)
+        return {part: device.snapshot() for part, device in devices.items()}
+
+    def snapshot(self) -> BoardState:
+        """Everything durable, for an explorer of states."""
+        devices = {path: device.snapshot() for path, device in self.storage.devices.items()}
+        return BoardState(files=self.files.snapshot(), devices=devices)
+
+    def restore(self, state: BoardState) -> None:
+        """Go back to a snapshot: the power is on, nothing is pending and no flag is set."""
+        self.power.restore()
+        self.files.restore(state.files)
+        for path, content in state.devices.items():
+            self.storage.devices[path].restore(content)
+        self.firmware.reset("")
+
+
+def make_board(
+    profile: BoardProfile, factory: Factory, *, seed: int = 0, faults: Faults | None = None
+) -> SimulatedBoard:
+    """A board of this kind, new from the factory. Raises `ConfigError`."""
+    power = Power(seed=seed)
+    storage = make_storage(profile, factory, power)
+    return SimulatedBoard(
+        profile=profile,
+        power=power,
+        storage=storage,
+        files=SimulatedFiles(power, faults or Faults()),
+        firmware=firmware(profile, storage, power, partial(_startable, profile, storage)),
+    )
+
+
+def _startable(profile: BoardProfile, storage: SimulatedStorage, slot: SlotName) -> bool:
+    return _verdict(profile, storage, slot, deep=False).startable
+
+
+def _verdict(
+    profile: BoardProfile, storage: SimulatedStorage, slot: SlotName, *, deep: bool = True
+) -> Verdict:
+    devices = slot_devices(profile, storage, slot).values()
+    verdicts = [inspect(device.read, device.size_bytes, deep=deep) for device in devices]
+    judged = [verdict.intact for verdict in verdicts]
+    return Verdict(
+        startable=all(verdict.startable for verdict in verdicts),
+        intact=False if False in judged else (None if None in judged else True),
+        behaviour=max((verdict.behaviour for verdict in verdicts), key=list(Behaviour).index),
+    )
