@@ -36,13 +36,17 @@ class SigningStatus:
     @property
     def sentence(self) -> str:
         """What is there, and what to do for the rest."""
-        keys = "key" if self.threshold == 1 else "keys"
-        start = f"{self.role}: version {self.version} signed by {len(self.signed)} of "
-        start += f"{self.threshold} {keys}"
-        if self.before:
-            start += " of the root before it"
+        root = " of the root before it" if self.before else ""
         if self.complete:
-            return start
+            keys = "signature" if len(self.signed) == 1 else "signatures"
+            return (
+                f"{self.role}: version {self.version} is signed "
+                f"({len(self.signed)} {keys}, {self.threshold} needed)"
+            )
+        start = (
+            f"{self.role}: version {self.version} is signed by {len(self.signed)} of "
+            f"{self.threshold} keys{root}"
+        )
         missing = self.threshold - len(self.signed)
         choice = "" if missing == len(self.unsigned) else f"{missing} of "
         return (

@@ -1,0 +1,235 @@
+"""Makes releases: images in, payloads and a signed manifest out."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from tuf.api.metadata import Targets
+
+from agent.errors import ConfigError, UpdateError
+from agent.release import (
+    MANIFEST_BYTES_MAX,
+    SLOTS,
+    Image,
+    Release,
+    encode_release,
+    manifest_path,
+    parse_release,
+)
+from agent.strict import INTEGER_MAX, NAME
+from fleet import files
+from fleet.images import ImageStream, open_image
+from fleet.keys import KeyFolders
+from fleet.metadata import RoleName
+from fleet.payload import LEVELS, EncodedImage, Encoding, encode_full
+from fleet.staging import Stage, restage
+from fleet.verify import SigningStatus
+from fleet.workspace import Workspace
+
+KINDS: Final = ("feature", "security")
+NOTES_MAX: Final = 4096
+HARDWARE_ID_MAX: Final = 128
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInput:
+    """An image file, and the part of the boards with this hardware id that it is for."""
+
+    hardware_id: str
+    part: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseRequest:
+    """What the operator wants to ship."""
+
+    name: str
+    counter: int
+    kind: str
+    images: tuple[ImageInput, ...]
+    notes: str = ""
+    encoding: Encoding = field(default_factory=Encoding)
+
+
+Watch = Callable[[ImageInput, ImageStream], None]
+"""Called after every window, for whoever draws a progress bar."""
+
+
+@dataclass(frozen=True, slots=True)
+class MadeRelease:
+    """A release with the payloads that were made for it; `status` is None after a dry run."""
+
+    release: Release
+    encoded: tuple[EncodedImage, ...]
+    status: SigningStatus | None
+
+
+def parse_image_input(text: str) -> ImageInput:
+    """`HARDWARE_ID:PART=FILE`, as the command line takes it. Raises `ConfigError`."""
+    place, separator, path = text.partition("=")
+    hardware_id, colon, part = place.rpartition(":")
+    if not (separator and path and colon and hardware_id and part):
+        raise ConfigError(
+            f"--image: HARDWARE_ID:PART=FILE was expected, {text!r} found, "
+            "for example raspberrypi,4-model-b:root=root.img.xz"
+        )
+    return ImageInput(hardware_id, part, Path(path))
+
+
+def releases(workspace: Workspace) -> tuple[Release, ...]:
+    """All releases of the stage, published or not, by counter."""
+    stage = Stage(workspace)
+    targets = stage.targets(RoleName.RELEASES).signed.targets.values()
+    found = (parse_release(stage.document(target)) for target in targets)
+    return tuple(sorted(found, key=lambda release: release.counter))
+
+
+def find_release(workspace: Workspace, name: str) -> Release:
+    """The release of this name. Raises `ConfigError`."""
+    known = releases(workspace)
+    for release in known:
+        if release.name == name:
+            return release
+    names = ", ".join(release.name for release in known) or "none"
+    raise ConfigError(f"release {name!r}: not found; there are: {names}")
+
+
+def add_release(
+    workspace: Workspace,
+    keys: KeyFolders,
+    request: ReleaseRequest,
+    now: datetime,
+    *,
+    watch: Watch | None = None,
+    dry_run: bool = False,
+) -> MadeRelease:
+    """Make the payloads of a release and stage its manifest, signed with the keys that are found.
+
+    Raises `ConfigError` for wrong input, `StateError` for a disk that is full. A cut before the last
+    line leaves blobs that nothing names, and the same command makes them again.
+    """
+    _check_request(request)
+    _check_new(releases(workspace), request)
+    stage = Stage(workspace)
+    with _blob_folder(stage, dry_run=dry_run) as folder:
+        encoded = tuple(_encode(image, folder, request.encoding, watch) for image in request.images)
+    release = Release(
+        name=request.name,
+        counter=request.counter,
+        kind=request.kind,
+        created=now.replace(microsecond=0),
+        notes=request.notes,
+        images=tuple(
+            _image(image, made) for image, made in zip(request.images, encoded, strict=True)
+        ),
+    )
+    manifest = encode_release(release)
+    if len(manifest) > MANIFEST_BYTES_MAX:
+        raise ConfigError(f"release {release.name}: the manifest is longer than devices take")
+    if dry_run:
+        return MadeRelease(release, encoded, None)
+    with files.locked(workspace.root):
+        _check_new(releases(workspace), request)  # making payloads takes long enough for another
+        target = stage.put_document(manifest_path(release.name), manifest)
+
+        def list_it(role: Targets) -> None:
+            role.targets[target.path] = target
+
+        return MadeRelease(release, encoded, restage(stage, RoleName.RELEASES, keys, now, list_it))
+
+
+@contextmanager
+def _blob_folder(stage: Stage, *, dry_run: bool) -> Iterator[Path]:
+    if not dry_run:
+        yield stage.blobs
+        return
+    with TemporaryDirectory(prefix=".dry-run-", dir=stage.workspace.stage) as folder:
+        yield Path(folder)
+
+
+def _check_request(request: ReleaseRequest) -> None:
+    if not NAME.fullmatch(request.name) or request.name in (".", ".."):
+        raise ConfigError(
+            f"release: a name of letters, digits, . _ - was expected, {request.name!r} found"
+        )
+    if request.kind not in KINDS:
+        raise ConfigError(f"--kind: one of {', '.join(KINDS)} was expected, {request.kind!r} found")
+    if len(request.notes) > NOTES_MAX or not request.notes.isprintable():
+        raise ConfigError(
+            f"--notes: one line of at most {NOTES_MAX} printable characters was expected"
+        )
+    if request.encoding.level not in LEVELS:
+        raise ConfigError(
+            f"--level: {LEVELS.start} to {LEVELS.stop - 1} was expected, "
+            f"{request.encoding.level} found"
+        )
+    if not request.images:
+        raise ConfigError("--image: at least one HARDWARE_ID:PART=FILE was expected")
+    places: set[tuple[str, str]] = set()
+    for image in request.images:
+        _check_place(image)
+        if (image.hardware_id, image.part) in places:
+            raise ConfigError(
+                f"--image: {image.hardware_id}:{image.part} stands twice; one image for each part"
+            )
+        places.add((image.hardware_id, image.part))
+
+
+def _check_place(image: ImageInput) -> None:
+    if not NAME.fullmatch(image.part) or image.part in (".", ".."):
+        raise ConfigError(f"--image: the name of a part was expected, {image.part!r} found")
+    if not image.hardware_id.isprintable() or len(image.hardware_id) > HARDWARE_ID_MAX:
+        raise ConfigError(
+            f"--image: a hardware id of at most {HARDWARE_ID_MAX} printable characters was expected"
+        )
+
+
+def _check_new(known: tuple[Release, ...], request: ReleaseRequest) -> None:
+    if request.name in {release.name for release in known}:
+        raise ConfigError(
+            f"release {request.name!r} exists already; what devices may have does not change: "
+            "choose another name"
+        )
+    highest = max((release.counter for release in known), default=0)
+    if not highest < request.counter <= INTEGER_MAX:
+        raise ConfigError(
+            f"--counter: more than {highest}, the highest of all releases, was expected, "
+            f"{request.counter} found; devices never go down"
+        )
+
+
+def _encode(
+    image: ImageInput, folder: Path, encoding: Encoding, watch: Watch | None
+) -> EncodedImage:
+    with open_image(image.path) as stream:
+
+        def progress() -> None:
+            if watch is not None:
+                watch(image, stream)
+
+        try:
+            return encode_full(stream, folder, encoding, progress)
+        except ConfigError as error:
+            raise _about(image.path, error) from error
+
+
+def _about(path: Path, error: UpdateError) -> UpdateError:
+    """The same error, with the name of the file in front."""
+    sentence = str(error)
+    return error if sentence.startswith(str(path)) else type(error)(f"{path}: {sentence}")
+
+
+def _image(image: ImageInput, encoded: EncodedImage) -> Image:
+    return Image(
+        hardware_id=image.hardware_id,
+        component=SLOTS,
+        part=image.part,
+        length_bytes=encoded.length_bytes,
+        sha256=encoded.sha256,
+        payloads=(encoded.payload,),
+    )
