@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from agent.board import BoardProfile, SlotName
+from agent.errors import InstallError
 from agent.interfaces import SystemFacts
-from simulator.block_device import SimulatedStorage
+from simulator.block_device import SimulatedBlockDevice, SimulatedStorage
 from simulator.faults import Faults
 from simulator.files import SimulatedFiles
 from simulator.firmware import Firmware
 from simulator.firmware.select import firmware
-from simulator.image import Behaviour, Verdict, inspect
+from simulator.image import NOTHING, Behaviour, Verdict, inspect
 from simulator.power import Power
 from simulator.storage import Factory, make_storage, slot_devices
 
@@ -124,10 +125,17 @@ def _verdict(
     profile: BoardProfile, storage: SimulatedStorage, slot: SlotName, *, deep: bool = True
 ) -> Verdict:
     devices = slot_devices(profile, storage, slot).values()
-    verdicts = [inspect(device.read, device.size_bytes, deep=deep) for device in devices]
+    verdicts = [_inspected(device, deep=deep) for device in devices]
     judged = [verdict.intact for verdict in verdicts]
     return Verdict(
         startable=all(verdict.startable for verdict in verdicts),
         intact=False if False in judged else (None if None in judged else True),
         behaviour=max((verdict.behaviour for verdict in verdicts), key=list(Behaviour).index),
     )
+
+
+def _inspected(device: SimulatedBlockDevice, *, deep: bool) -> Verdict:
+    try:
+        return inspect(device.read, device.size_bytes, deep=deep)
+    except InstallError:  # a sector that cannot be read is one that cannot start
+        return NOTHING

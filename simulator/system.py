@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from agent.errors import BootControlError
-from agent.interfaces import CheckResult, SystemFacts
-from simulator.clock import SimulatedClock
+from agent.interfaces import CheckResult, Clock, SystemFacts
 from simulator.faults import Faults, Reboot
 from simulator.image import Behaviour
+from simulator.power import Power
 from simulator.trace import Note, silent
 
 KINDS: Final = tuple(Reboot)
@@ -24,7 +24,8 @@ class SimulatedSystem:
 
     system_facts: SystemFacts
     behaviour: Behaviour
-    clock: SimulatedClock
+    clock: Clock
+    power: Power
     faults: Faults = field(default_factory=Faults)
     note: Note = silent
     reboot_argument: str | None = None
@@ -48,7 +49,8 @@ class SimulatedSystem:
         if fault is Reboot.REFUSED:
             self.note("! reboot refused", argument)
             raise BootControlError("the simulated system refused to reboot; will try again")
-        self.note("reboot", argument)
+        with self.power.operation("System.reboot", argument):
+            self.note("reboot", argument)
         if fault is Reboot.ARGUMENT_DROPPED:
             self.note("! argument dropped", argument)
             argument = ""

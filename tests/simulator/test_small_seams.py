@@ -7,6 +7,7 @@ from agent.interfaces import Clock, Random, Scratch, System, SystemFacts
 from simulator.clock import SimulatedClock
 from simulator.faults import Faults, Reboot, seeded_faults
 from simulator.image import Behaviour
+from simulator.power import Power
 from simulator.random import SimulatedRandom
 from simulator.scratch import SimulatedScratch
 from simulator.system import SimulatedSystem
@@ -15,7 +16,7 @@ FACTS = SystemFacts("boot-1", ("board",), ("console=tty1",), None, None)
 
 
 def system(behaviour: Behaviour = Behaviour.HEALTHY) -> SimulatedSystem:
-    return SimulatedSystem(FACTS, behaviour, SimulatedClock(), Faults())
+    return SimulatedSystem(FACTS, behaviour, SimulatedClock(), Power(), Faults())
 
 
 def test_the_simulated_parts_are_what_the_agent_asks_for() -> None:
