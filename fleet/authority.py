@@ -5,10 +5,8 @@ in at the broker, and a device's cannot pose as the broker to other devices (RFC
 """
 
 import ipaddress
-import os
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -18,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from agent.errors import ConfigError
-from fleet import broker_config
+from fleet import broker_config, files
 from fleet.certificates import CLIENT_NAMES, Holder, authority_key, identity
 from fleet.workspace import FleetSettings, Workspace
 
@@ -27,6 +25,7 @@ SERVER_DAYS: Final = 2 * 365
 OPERATOR_DAYS: Final = 365
 DEVICE_DAYS: Final = 20 * 365
 CLOCK_SKEW: Final = timedelta(hours=1)
+PRIVATE: Final = 0o600
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 PEM: Final = serialization.Encoding.PEM
 
@@ -47,8 +46,8 @@ def create(workspace: Workspace, settings: FleetSettings, now: datetime | None =
     workspace.authority.mkdir(parents=True, exist_ok=True, mode=0o700)
     key = ec.generate_private_key(ec.SECP256R1())
     # A cut after the key leaves a key without a certificate: the next call makes both anew.
-    write_private(authority_key(workspace), key_bytes(key))
-    certificate.write_bytes(pem(_authority_certificate(settings.name, key, moment)))
+    files.replace(authority_key(workspace), key_bytes(key), mode=PRIVATE)
+    files.replace(certificate, pem(_authority_certificate(settings.name, key, moment)))
     renew(workspace, settings, moment)
     broker_config.write(workspace, settings)
 
@@ -104,14 +103,6 @@ def sign(
     return pem(builder.sign(issuer_key, hashes.SHA256()))
 
 
-def write_private(path: Path, content: bytes) -> None:
-    """Write a file that only its owner may read, from its first byte on."""
-    path.unlink(missing_ok=True)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-
-
 def key_bytes(key: ec.EllipticCurvePrivateKey) -> bytes:
     """A private key as PEM (PKCS #8), not encrypted."""
     return key.private_bytes(
@@ -135,14 +126,14 @@ def _renew_one(
     days: int,
     hosts: Sequence[str],
 ) -> None:
-    files = identity(workspace, holder)
+    pair = identity(workspace, holder)
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = sign(
         workspace, name=name, public_key=key.public_key(), now=now, days=days, hosts=hosts
     )
     # A cut between the two leaves a pair that does not match, which every TLS server refuses: renew again.
-    write_private(files.key, key_bytes(key))
-    files.certificate.write_bytes(certificate)
+    files.replace(pair.key, key_bytes(key), mode=PRIVATE)
+    files.replace(pair.certificate, certificate)
 
 
 def _authority_certificate(

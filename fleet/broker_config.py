@@ -10,6 +10,7 @@ session of another. `docs/mqtt.md` says why each setting is as it is.
 
 from typing import Final
 
+from fleet import files
 from fleet.certificates import COLLECTOR_NAME, OPERATOR_NAME, Holder, identity
 from fleet.workspace import FleetSettings, Workspace
 
@@ -22,23 +23,22 @@ SAVE_INTERVAL_S: Final = 60  # each save writes the whole file; the collector re
 def write(workspace: Workspace, settings: FleetSettings) -> None:
     """Write the folder `broker/` anew."""
     (workspace.broker / "data").mkdir(parents=True, exist_ok=True)
-    (workspace.broker / "acl").write_text(access_rules(settings.name))
-    (workspace.broker / "mosquitto.conf").write_text(
-        configuration(workspace, port=settings.broker_port)
-    )
+    files.replace(workspace.broker / "acl", access_rules(settings.name).encode())
+    text = configuration(workspace, port=settings.broker_port)
+    files.replace(workspace.broker / "mosquitto.conf", text.encode())
 
 
 def configuration(workspace: Workspace, *, port: int, bind: str = "") -> str:
     """The text of `mosquitto.conf` for mosquitto 2.0 and later; an empty `bind` means everywhere."""
-    files = identity(workspace, Holder.BROKER)
+    pair = identity(workspace, Holder.BROKER)
     folder = workspace.broker.absolute()
     listener = f"listener {port} {bind}".rstrip()
     return f"""\
 # Written by lockgate-fleet; docs/mqtt.md says why each setting is as it is.
 {listener}
-cafile {files.authority.absolute()}
-certfile {files.certificate.absolute()}
-keyfile {files.key.absolute()}
+cafile {pair.authority.absolute()}
+certfile {pair.certificate.absolute()}
+keyfile {pair.key.absolute()}
 tls_version tlsv1.2
 require_certificate true
 use_identity_as_username true

@@ -17,7 +17,7 @@ from cryptography.x509.oid import NameOID
 
 from agent.errors import ConfigError
 from agent.strict import NAME
-from fleet import authority
+from fleet import authority, files
 from fleet.certificates import CLIENT_NAMES, Holder, device_certificate, identity
 from fleet.workspace import FleetSettings, Workspace
 
@@ -61,8 +61,7 @@ def issue(
     certificate = authority.sign(
         workspace, name=device, public_key=public_key, now=now, days=authority.DEVICE_DAYS
     )
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    kept.write_bytes(certificate)
+    files.replace(kept, certificate)
     return certificate
 
 
@@ -100,11 +99,10 @@ def write_folder(
     """Write what a device needs: certificate.pem, authority.pem, root.json and agent.toml."""
     root = root_of_trust(workspace)
     trusted = identity(workspace, Holder.BROKER).authority.read_bytes()
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "certificate.pem").write_bytes(certificate)
-    (out / "authority.pem").write_bytes(trusted)
-    (out / "root.json").write_bytes(root)
-    (out / "agent.toml").write_text(agent_toml(settings, device, paths))
+    files.replace(out / "certificate.pem", certificate)
+    files.replace(out / "authority.pem", trusted)
+    files.replace(out / "root.json", root)
+    files.replace(out / "agent.toml", agent_toml(settings, device, paths).encode())
 
 
 def root_of_trust(workspace: Workspace) -> bytes:

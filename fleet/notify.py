@@ -12,6 +12,7 @@ from typing import Final
 from agent.errors import BrokerError
 from agent.notice import Notice, encode_notice
 from agent.topics import Topics
+from fleet import files
 from fleet.certificates import OPERATOR_NAME, Holder, identity
 from fleet.session import BrokerAddress, Session, backoff_s
 from fleet.workspace import Workspace
@@ -38,7 +39,7 @@ def notify(
     topics = Topics(fleet=settings.name, device=device or EVERY_DEVICE)
     if device is None:
         # A cut before the publication leaves a notice that the collector sends: the operator's wish.
-        last_notice(workspace).write_bytes(content)
+        files.replace(last_notice(workspace), content)
     where = address or BrokerAddress(settings.broker_host, settings.broker_port)
     session = Session(where, identity(workspace, Holder.OPERATOR), OPERATOR_NAME)
     topic = topics.fleet_notice if device is None else topics.notice

@@ -19,7 +19,7 @@ import uvicorn
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from agent.errors import ConfigError, UpdateError
+from agent.errors import ConfigError
 from fleet.certificates import Holder, identity
 from fleet.workspace import Workspace
 
@@ -41,15 +41,8 @@ class Traffic:
     sent_bytes: int
 
 
-class ServerError(UpdateError):
-    """The HTTPS server cannot run."""
-
-    code = "server"
-    exit_status = 1
-
-
 class HttpsServer:
-    """The server in a thread of this process, for the length of this context. Raises `ServerError`.
+    """The server in a thread of this process, for the length of this context. Raises `ConfigError`.
 
     Port 0 means any free one; `url` says which. `wrap` may put another ASGI application around it.
     """
@@ -99,7 +92,7 @@ class HttpsServer:
         self._port = listener.getsockname()[1]
         try:
             server = self._new_server()
-        except ServerError:
+        except ConfigError:
             listener.close()
             raise
         thread = threading.Thread(
@@ -110,7 +103,10 @@ class HttpsServer:
         deadline = time.monotonic() + START_TIMEOUT_S
         while not server.started:
             if not thread.is_alive() or time.monotonic() > deadline:
-                raise ServerError(f"https server on {self._bind}:{self._port}: did not start")
+                raise ConfigError(
+                    f"https server on {self._bind}:{self._port}: did not start; "
+                    "what it printed above says why"
+                )
             time.sleep(0.005)
 
     def stop(self) -> None:
@@ -145,7 +141,7 @@ class HttpsServer:
         try:
             config.load()
         except (OSError, ssl.SSLError) as error:
-            raise ServerError(
+            raise ConfigError(
                 f"{files.certificate}: the repository's certificate and key were expected: {error}; "
                 "run `lockgate-fleet init`"
             ) from error
@@ -153,12 +149,12 @@ class HttpsServer:
 
 
 def listening_socket(bind: str, port: int) -> socket.socket:
-    """A socket that listens already, so that the port is known. Raises `ServerError`."""
+    """A socket that listens already, so that the port is known. Raises `ConfigError`."""
     family = socket.AF_INET6 if ":" in bind else socket.AF_INET
     try:
         return socket.create_server((bind, port), family=family, backlog=BACKLOG)
     except OSError as error:
-        raise ServerError(
+        raise ConfigError(
             f"{bind}:{port}: cannot listen here: {error}; is the port taken?"
         ) from error
 

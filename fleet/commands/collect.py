@@ -1,0 +1,60 @@
+"""`lockgate-fleet collect`: store what the devices report, and halt what fails too often."""
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+
+from rich.console import Console
+
+from agent.strict import encode_json
+from fleet.collect import Collector, Event
+from fleet.rail import WorkspaceRail
+from fleet.workspace import Workspace
+
+
+def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    parser = subparsers.add_parser("collect", help="store what the devices report")
+    parser.add_argument(
+        "--guard",
+        action="store_true",
+        help="halt a rollout when more devices fail than it allows; needs the halts key here",
+    )
+    parser.add_argument(
+        "--once-idle", type=float, metavar="SECONDS", help="stop when nothing came for so long"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace, workspace: Workspace) -> int:
+    """Collect until interrupted, or until nothing comes."""
+    collector = Collector(
+        workspace,
+        tell=_json_line if options.json else _line(),
+        rail=WorkspaceRail(workspace) if options.guard else None,
+        idle_s=options.once_idle,
+    )
+    signal.signal(signal.SIGTERM, lambda *_: collector.stop())
+    with suppress(KeyboardInterrupt):  # the usual way to end it, at a moment that loses nothing
+        collector.run()
+    counts = ", ".join(f"{kind} {count}" for kind, count in sorted(collector.counts.items()))
+    Console(stderr=True, highlight=False, markup=False).print(f"collected: {counts or 'nothing'}")
+    return 0
+
+
+def _json_line(event: Event) -> None:
+    line = {"event": event.kind, "device": event.device, "detail": event.detail}
+    sys.stdout.write(encode_json(line).decode())
+    sys.stdout.flush()
+
+
+def _line() -> Callable[[Event], None]:
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+
+    def tell(event: Event) -> None:
+        words = (event.kind.value, event.device, event.detail)
+        console.print(" ".join(word for word in words if word))
+
+    return tell

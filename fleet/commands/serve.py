@@ -1,0 +1,47 @@
+"""`lockgate-fleet serve`: the published files over HTTPS."""
+
+import argparse
+import sys
+from urllib.parse import urlsplit
+
+from rich.console import Console
+
+from agent.errors import ConfigError
+from fleet.server import HttpsServer, nginx_configuration
+from fleet.workspace import Workspace
+
+HTTPS_PORT = 443
+
+
+def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    parser = subparsers.add_parser("serve", help="serve public/ over HTTPS")
+    parser.add_argument("--port", type=int, help="default: that of repository.url")
+    parser.add_argument("--bind", default="0.0.0.0", help="address to listen on")  # noqa: S104  # devices come from outside
+    parser.add_argument(
+        "--print-nginx", action="store_true", help="print the same as an nginx configuration"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace, workspace: Workspace) -> int:
+    """Serve until interrupted."""
+    host, port = _address(workspace.settings().repository_url)
+    port = port if options.port is None else options.port
+    if options.print_nginx:
+        sys.stdout.write(nginx_configuration(workspace, port=port, host=host))
+        return 0
+    Console(stderr=True, highlight=False, markup=False).print(
+        f"serving {workspace.public} on {options.bind}:{port}; stop with Ctrl-C"
+    )
+    HttpsServer(workspace, port=port, bind=options.bind).run()
+    return 0
+
+
+def _address(url: str) -> tuple[str, int]:
+    try:
+        parts = urlsplit(url)
+        port = parts.port or HTTPS_PORT
+    except ValueError as error:
+        raise ConfigError(f"fleet.toml: repository.url: {url!r}: {error}") from error
+    return parts.hostname or "", port
