@@ -69,9 +69,10 @@ def _write(parts: list["_Part"]) -> None:
         part.invalidate()
     for part in parts:
         part.write_body()
-    firsts = [part.checked_first() for part in parts]
-    for part, first in zip(parts, firsts, strict=True):
-        part.write_first(first)  # a cut between two parts: the other one still cannot start
+    for part in parts:
+        part.check_body()
+    for part in parts:
+        part.write_first()  # a cut between two parts: the other one still cannot start
 
 
 class _Part:
@@ -86,6 +87,7 @@ class _Part:
         self._meter = meter
         self._progress = progress
         self._entries: tuple[WindowEntry, ...] = ()
+        self._first = b""
         self._unflushed_bytes = 0
 
     def read_index(self) -> None:
@@ -118,7 +120,8 @@ class _Part:
             self._device.flush()
 
     def write_body(self) -> None:
-        """Write every window but the first, then flush."""
+        """Fetch the first window, which comes first on the wire; write all the others, then flush."""
+        self._first = self._records.window(self._entries[0])
         for entry in self._entries[1:]:
             if not self._holds(entry):
                 self._put(entry.offset, self._records.window(entry))
@@ -126,17 +129,15 @@ class _Part:
             self._advance(entry)
         self._device.flush()
 
-    def checked_first(self) -> bytes:
-        """The first window, after all the others were read back and matched with it."""
-        first = self._records.window(self._entries[0])
-        self._match(hashlib.sha256(first), self._entries[0].length_bytes)
-        return first
+    def check_body(self) -> None:
+        """Read back everything but the first window and match it, with that one, against the image."""
+        self._match(hashlib.sha256(self._first), len(self._first))
 
-    def write_first(self, first: bytes) -> None:
+    def write_first(self) -> None:
         """Write the window that makes the part able to start, and read it back."""
-        self._put(0, first)
+        self._put(0, self._first)
         self._device.flush()
-        if self._device.read(0, len(first)) != first:
+        if self._device.read(0, len(self._first)) != self._first:
             raise self._mismatch("its first window", "other bytes")
         self._advance(self._entries[0])
 
