@@ -1,12 +1,14 @@
 """What happened, one line per event in fixed columns, for people; the same seed gives the same bytes.
 
-boot  slot  op    state      event                  detail
-   1  a     12    ACCEPTED   fetch                  blobs/4f... 0+65536
-   1  a     19    PLANNED    ! power cut            in flush /dev/mmcblk0p6
+boot  slot  op     time      state       event                  detail
+   1  a        11       8.0  PLANNED     planned                2 in slot b
+   1  a        19       8.0  PLANNED     ! power cut            at BlockDevice.write /dev/mmcblk0p6 0+4096
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from itertools import groupby
 from typing import Final
 
 Note = Callable[[str, str], None]
@@ -14,6 +16,7 @@ Note = Callable[[str, str], None]
 
 HEADING: Final = "boot  slot  op     time      state       event                  detail"
 DETAIL_LENGTH_MAX: Final = 160
+HASH: Final = re.compile(r"[0-9a-f]{32,}")
 
 
 def silent(_event: str, _detail: str) -> None:
@@ -54,7 +57,7 @@ class Trace:
             time_s=self.time_s(),
             state=self.state,
             event=event,
-            detail=detail[:DETAIL_LENGTH_MAX],
+            detail=short(detail)[:DETAIL_LENGTH_MAX].rstrip(),
         )
         self.lines.append(line)
         if self.sink is not None:
@@ -65,8 +68,22 @@ class Trace:
         return [line.event for line in self.lines]
 
     def text(self) -> str:
-        """The whole trace for people."""
-        return "\n".join([HEADING, *(format_line(line) for line in self.lines)]) + "\n"
+        """The whole trace for people; what happens again and again stands there once."""
+        rows = [HEADING]
+        for _, same in groupby(self.lines, key=_what):
+            first, *others = same
+            times = f"  ({len(others) + 1} times)" if others else ""
+            rows.append(format_line(first) + times)
+        return "\n".join(rows) + "\n"
+
+
+def short(text: str) -> str:
+    """Text in which long hashes are cut to what people compare."""
+    return HASH.sub(lambda found: found[0][:8] + "..", text)
+
+
+def _what(line: Line) -> tuple[object, ...]:
+    return (line.boot, line.slot, line.op, line.state, line.event, line.detail)
 
 
 def format_line(line: Line) -> str:

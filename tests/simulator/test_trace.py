@@ -20,3 +20,14 @@ def test_long_details_are_cut_and_lines_go_to_the_sink_too() -> None:
     assert seen == trace.lines
     assert len(format_line(seen[0])) < 250
     assert line_document(seen[0])["event"] == "event"
+
+
+def test_what_happens_again_and_again_is_printed_once_and_hashes_are_cut() -> None:
+    trace = Trace()
+    for _ in range(3):
+        trace.note("check", "failed")
+    trace.note("fetch", f"blobs/{'0123456789abcdef' * 4} 0+10")
+    assert len(trace.lines) == 4
+    repeated, fetched = trace.text().splitlines()[1:]
+    assert repeated.endswith("check                  failed  (3 times)")
+    assert fetched.endswith("blobs/01234567.. 0+10")
