@@ -12,6 +12,7 @@ ROW: Final = re.compile(r"^\|(.+)\|\s*$", re.MULTILINE)
 LINK: Final = re.compile(r"(?<!!)\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
 MAKE: Final = re.compile(r"\bmake((?: [a-z][a-z-]*)+)(?= *(?:$|#|`|[A-Z]+=))", re.MULTILINE)
 CODE_BLOCK: Final = re.compile(r"```[^\n]*\n(.*?)```|`([^`\n]+)`", re.DOTALL)
+ARROW: Final = re.compile(r"^ *(\w+) --> (\w+): ([\w-]+)$", re.MULTILINE)
 TARGET: Final = re.compile(r"^([a-z][a-z-]*):(?!=)", re.MULTILINE)
 DECISION_FILE: Final = re.compile(r"docs/decisions/(\d{4})-[a-z0-9-]+\.md")
 DECISION_PARTS: Final = ("Context", "Decision", "Consequences")
@@ -76,6 +77,11 @@ def documented_dependencies(markdown: str) -> dict[str, set[str]]:
         for title, text in sections(markdown).items()
         if rows(text)
     }
+
+
+def drawn_transitions(markdown: str) -> set[tuple[str, str, str]]:
+    """State, event and next state of each arrow in the diagram of `docs/architecture.md`."""
+    return {(state, event, following) for state, following, event in ARROW.findall(markdown)}
 
 
 def make_targets(makefile: str) -> set[str]:
@@ -164,15 +170,21 @@ def snake(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
-def missing_implementations(interfaces: Source, paths: set[str]) -> list[str]:
-    """Seams without a real and a simulated file of the same name.
+def missing_implementations(interfaces: Source, files: tuple[Source, ...]) -> list[str]:
+    """Seams without a real and a simulated class, such as `LinuxClock`, in files of the same name.
 
     `ByteStream` is what a `Repository` gives out, and lives in its file.
     """
+    classes = {
+        (source.path, node.name)
+        for source in files
+        for node in source.tree.body
+        if isinstance(node, ast.ClassDef)
+    }
     return [
-        f"{path}: {name} of agent/interfaces.py was expected here"
+        f"{path}: a class for {name} of agent/interfaces.py was expected here"
         for name in protocols(interfaces)
         if name != "ByteStream"
         for path in (f"agent/linux/{snake(name)}.py", f"simulator/{snake(name)}.py")
-        if path not in paths
+        if not any(place == path and kind.endswith(name) for place, kind in classes)
     ]

@@ -13,6 +13,7 @@ SERVICE_LOOPS: Final = frozenset(
 """Where a process lives until it is told to stop."""
 
 BUILT_IN: Final = frozenset(("int", "str", "bytes", "bool", "dict", "list", "tuple", "float"))
+"""Like exceptions and syntax trees, sets that nobody can close."""
 
 
 def missing_docstring(source: Source) -> list[str]:
@@ -105,7 +106,9 @@ def _is_member(pattern: ast.pattern) -> bool:
         case ast.MatchValue(value=ast.Attribute(value=owner)):
             return dotted(owner).rpartition(".")[2][:1].isupper()  # a class, not a module
         case ast.MatchClass(cls=kind):
-            return dotted(kind) not in BUILT_IN and not dotted(kind).startswith("ast.")
+            name = dotted(kind)
+            is_open = name in BUILT_IN or name.endswith(("Error", "Exception"))
+            return not is_open and not name.startswith("ast.")
         case _:
             return False
 

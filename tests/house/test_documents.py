@@ -1,5 +1,6 @@
 import pytest
 
+from agent.update import TRANSITIONS
 from tests.house import documents
 from tests.house.sources import ROOT, Text, parse, report, sources, texts
 
@@ -16,7 +17,7 @@ def paths() -> set[str]:
 
 def test_every_seam_has_a_real_and_a_simulated_file() -> None:
     (interfaces,) = (source for source in sources() if source.path == "agent/interfaces.py")
-    findings = documents.missing_implementations(interfaces, paths())
+    findings = documents.missing_implementations(interfaces, sources())
     assert not findings, report(findings)
 
 
@@ -31,6 +32,15 @@ def test_other_statuses_are_no_error_s_status() -> None:
     assert documents.plain_statuses(read("docs/exit-codes.md")) == documents.PLAIN_STATUSES
     statuses = {kind.exit_status for kind in documents.error_classes()}
     assert statuses & documents.PLAIN_STATUSES == {1}
+
+
+def test_the_diagram_is_the_table_of_transitions() -> None:
+    table = {
+        (str(state), str(event), str(following))
+        for state, moves in TRANSITIONS.items()
+        for event, following in moves.items()
+    }
+    assert documents.drawn_transitions(read("docs/architecture.md")) == table
 
 
 def test_every_dependency_has_its_line() -> None:
@@ -69,7 +79,11 @@ def test_a_seam_without_its_files_is_found() -> None:
         "class BlockDevice(Protocol): ...\nclass ByteStream(Protocol): ...\nclass World: ...\n",
     )
     assert documents.protocols(interfaces) == ["BlockDevice", "ByteStream"]
-    (finding,) = documents.missing_implementations(interfaces, {"simulator/block_device.py"})
+    simulated = parse("simulator/block_device.py", "class SimulatedBlockDevice: ...")
+    real = parse("agent/linux/block_device.py", "class LinuxBlockDevice: ...")
+    elsewhere = parse("agent/linux/devices.py", "class LinuxBlockDevice: ...")
+    assert not documents.missing_implementations(interfaces, (simulated, real))
+    (finding,) = documents.missing_implementations(interfaces, (simulated, elsewhere))
     assert finding.startswith("agent/linux/block_device.py: ")
 
 
@@ -97,6 +111,11 @@ def test_dependencies_are_read_from_both_sides() -> None:
     assert documents.declared_dependencies(project_file) == expected
     markdown = "## Device\n\n| library | why |\n|---|---|\n| `tuf` | x |\n\n## Notes\n\nNone.\n"
     assert documents.documented_dependencies(markdown) == {"Device": {"tuf"}}
+
+
+def test_arrows_are_read_from_a_diagram() -> None:
+    diagram = "```mermaid\nstateDiagram-v2\n    [*] --> a\n    a --> b: gave-up\n    b --> [*]\n```"
+    assert documents.drawn_transitions(diagram) == {("a", "gave-up", "b")}
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,7 @@ def test_an_open_match_is_found(code: str) -> None:
         "match s:\n  case State.A:\n    x = 1\n  case _:\n    raise ValueError",
         "match s:\n  case State.A:\n    return 1\n  case State.B:\n    return 2",
         "match s:\n  case errno.EIO:\n    x = 1\n  case _:\n    x = 2",
+        "match s:\n  case ssl.SSLError():\n    x = 1\n  case _:\n    x = 2",
         "match s:\n  case 'word':\n    x = 1\n  case _:\n    x = 2",
         "match s:\n  case int():\n    x = 1\n  case _:\n    x = 2",
         "match s, t:\n  case State.A, True:\n    x = 1\n  case _:\n    x = 2",
