@@ -17,8 +17,8 @@ BUILT_IN: Final = frozenset(("int", "str", "bytes", "bool", "dict", "list", "tup
 
 
 def missing_docstring(source: Source) -> list[str]:
-    """A module that does not say why it exists; test files say it with their names."""
-    if source.is_test and source.path.rpartition("/")[2].startswith("test_"):
+    """A module that does not say why it exists; pytest's own files say it with their names."""
+    if source.is_test and source.path.rpartition("/")[2].startswith(("test_", "conftest.")):
         return []
     if ast.get_docstring(source.tree):
         return []
