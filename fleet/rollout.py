@@ -13,7 +13,7 @@ from typing import Final, assert_never
 
 from tuf.api.metadata import TargetFile, Targets
 
-from agent.errors import ConfigError
+from agent.errors import ConfigError, TrustError
 from agent.rollout import (
     BUCKETS,
     Audience,
@@ -34,7 +34,8 @@ from agent.rollout import (
 from agent.strict import NAME
 from fleet import files
 from fleet.keys import KeyFolders
-from fleet.metadata import RoleName
+from fleet.metadata import RoleName, decode
+from fleet.published import Published
 from fleet.release import find_release
 from fleet.staging import Stage, restage
 from fleet.verify import SigningStatus
@@ -211,6 +212,21 @@ def current_halts(workspace: Workspace) -> Halts:
     return parse_halts(_document(workspace, RoleName.HALTS, halts_path(fleet)), fleet)
 
 
+def published_rollouts(workspace: Workspace) -> Rollouts | None:
+    """The rollouts that devices can fetch now; None before the first publication."""
+    fleet = workspace.settings().name
+    published = Published(workspace.public)
+    content = published.current(RoleName.ROLLOUTS)
+    if content is None:
+        return None
+    signed = decode(content, Targets, "rollouts.json").signed
+    target = signed.targets.get(rollouts_path(fleet))
+    document = None if target is None else published.document(target)
+    if document is None:
+        raise TrustError(f"{published.folder}: {rollouts_path(fleet)} is missing; publish again")
+    return parse_rollouts(document, fleet)
+
+
 def _document(workspace: Workspace, role: RoleName, path: str) -> bytes:
     stage = Stage(workspace)
     target: TargetFile | None = stage.targets(role).signed.targets.get(path)
@@ -240,11 +256,20 @@ def change(
 
 
 def halt(
-    workspace: Workspace, keys: KeyFolders, rollout_id: str, reason: str, now: datetime
+    workspace: Workspace,
+    keys: KeyFolders,
+    rollout_id: str,
+    reason: str,
+    now: datetime,
+    *,
+    reissue: int | None = None,
 ) -> SigningStatus:
-    """Stage a halt of the present issue of a rollout; only `halts` changes. Raises `ConfigError`."""
+    """Stage a halt of one issue of a rollout; only `halts` changes. Raises `ConfigError`.
+
+    Without `reissue` it is the published issue, which devices have, even when a later one is staged.
+    """
     with files.locked(workspace.root):
-        rollout = find(current_rollouts(workspace), rollout_id)
+        rollout = _halting(workspace, rollout_id, reissue)
         before = current_halts(workspace)
         after = halted(before, rollout, reason, now)
         stage = Stage(workspace)
@@ -252,6 +277,14 @@ def halt(
             return stage.status(RoleName.HALTS)
         document = halts_path(after.fleet), encode_halts(after)
         return _put(stage, RoleName.HALTS, document, keys, now)
+
+
+def _halting(workspace: Workspace, rollout_id: str, reissue: int | None) -> Rollout:
+    """The issue of a rollout that is to be halted."""
+    staged, published = current_rollouts(workspace), published_rollouts(workspace)
+    in_force = published is not None and rollout_id in {row.id for row in published.rollouts}
+    rollout = find(published if published is not None and in_force else staged, rollout_id)
+    return rollout if reissue is None else replace(rollout, reissue=reissue)
 
 
 def _edit_rollouts(

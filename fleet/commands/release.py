@@ -1,0 +1,202 @@
+"""`lockgate-fleet release`: make releases out of images, and show them."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from agent.release import Release, encode_release
+from agent.strict import format_time
+from fleet.commands.signing import (
+    add_json,
+    add_keys,
+    key_folders,
+    now,
+    print_json,
+    print_statuses,
+    status_document,
+)
+from fleet.images import ImageStream
+from fleet.payload import LEVEL, LEVELS, Encoding
+from fleet.release import (
+    KINDS,
+    ImageInput,
+    MadeRelease,
+    ReleaseRequest,
+    Watch,
+    add_release,
+    find_release,
+    parse_image_input,
+    releases,
+)
+from fleet.workspace import Workspace
+
+PERCENT = 100
+
+
+def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    parser = subparsers.add_parser("release", help="make and show releases")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    _add_add(actions.add_parser("add", help="make a release out of images"))
+    add_json(actions.add_parser("list", help="all releases"))
+    shown = actions.add_parser("show", help="one release")
+    shown.add_argument("name")
+    add_json(shown)
+    parser.set_defaults(run=run)
+
+
+def _add_add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name")
+    parser.add_argument(
+        "--counter", type=int, required=True, help="higher than that of every release before"
+    )
+    parser.add_argument("--kind", choices=KINDS, required=True)
+    parser.add_argument("--notes", default="", metavar="TEXT")
+    parser.add_argument(
+        "--image",
+        action="append",
+        required=True,
+        metavar="HARDWARE_ID:PART=FILE",
+        help="a raw image, or one packed with xz, gzip or zstd; once for each part",
+    )
+    parser.add_argument(
+        "--level",
+        type=int,
+        default=LEVEL,
+        help=f"zstd level, {LEVELS.start} to {LEVELS.stop - 1} (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--threads", type=int, default=0, help="default: one for each processor; changes no byte"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="show what would be made")
+    add_keys(parser)
+    add_json(parser)
+
+
+def run(options: argparse.Namespace, workspace: Workspace) -> int:
+    """Do what the action says."""
+    match options.action:
+        case "add":
+            return _add(options, workspace)
+        case "list":
+            return _list(releases(workspace), as_json=options.json)
+        case _:
+            return _show(find_release(workspace, options.name), as_json=options.json)
+
+
+def _add(options: argparse.Namespace, workspace: Workspace) -> int:
+    request = ReleaseRequest(
+        name=options.name,
+        counter=options.counter,
+        kind=options.kind,
+        images=tuple(parse_image_input(text) for text in options.image),
+        notes=options.notes,
+        encoding=Encoding(level=options.level, threads=max(0, options.threads)),
+    )
+    with _progress() as watch:
+        made = add_release(
+            workspace,
+            key_folders(options, workspace),
+            request,
+            now(),
+            watch=watch,
+            dry_run=options.dry_run,
+        )
+    _print_made(made, as_json=options.json)
+    return 0
+
+
+@contextmanager
+def _progress() -> Iterator[Watch | None]:
+    """A bar for each image on a terminal, nothing elsewhere."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bars:
+        tasks: dict[Path, TaskID] = {}
+
+        def watch(image: ImageInput, stream: ImageStream) -> None:
+            if image.path not in tasks:
+                tasks[image.path] = bars.add_task(image.path.name, total=stream.file_bytes)
+            bars.update(tasks[image.path], completed=stream.consumed_bytes())
+
+        yield watch
+
+
+def _print_made(made: MadeRelease, *, as_json: bool) -> None:
+    if as_json:
+        print_json(
+            {
+                "release": _document(made.release),
+                "staged": made.status is not None,
+                "roles": [] if made.status is None else [status_document(made.status)],
+            }
+        )
+        return
+    _print_release(made.release)
+    if made.status is None:
+        print("nothing was written: this was a dry run")
+    else:
+        print_statuses((made.status,), as_json=False)
+
+
+def _list(known: tuple[Release, ...], *, as_json: bool) -> int:
+    if as_json:
+        print_json({"releases": [_document(release) for release in known]})
+        return 0
+    for release in known:
+        hardware = ", ".join(sorted({image.hardware_id for image in release.images}))
+        created = format_time(release.created)
+        print(f"{release.counter:6}  {release.name:24} {release.kind:9} {created}  {hardware}")
+    if not known:
+        print("no releases yet; `lockgate-fleet release add` makes one", file=sys.stderr)
+    return 0
+
+
+def _show(release: Release, *, as_json: bool) -> int:
+    if as_json:
+        print_json(_document(release))
+    else:
+        _print_release(release)
+    return 0
+
+
+def _print_release(release: Release) -> None:
+    print(f"release {release.name}, counter {release.counter}, {release.kind}")
+    print(f"  created {format_time(release.created)}")
+    if release.notes:
+        print(f"  {release.notes}")
+    for image in release.images:
+        print(f"  {image.hardware_id}:{image.part}  {image.length_bytes} bytes")
+        print(f"    SHA-256 {image.sha256}")
+        for payload in image.payloads:
+            share = PERCENT * payload.length_bytes / image.length_bytes
+            print(f"    {payload.kind} payload {payload.length_bytes} bytes ({share:.1f} %)")
+            print(f"    {payload.path}")
+
+
+def _document(release: Release) -> dict[str, object]:
+    document: dict[str, object] = json.loads(encode_release(release))
+    return document

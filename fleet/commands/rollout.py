@@ -1,0 +1,230 @@
+"""`lockgate-fleet rollout`: start, plan, change, halt and show rollouts."""
+
+import argparse
+from pathlib import Path
+
+from agent.errors import ConfigError
+from agent.rollout import Audience, Halts, Rollout
+from agent.strict import format_time
+from fleet.commands.signing import (
+    add_json,
+    add_keys,
+    key_folders,
+    now,
+    print_json,
+    print_statuses,
+)
+from fleet.phases import parse_devices, parse_phase, parse_window, predict
+from fleet.release import find_release
+from fleet.rollout import (
+    DEFAULT_PHASES,
+    FAILURES_MAX,
+    RolloutRequest,
+    Verb,
+    change,
+    current_halts,
+    current_rollouts,
+    find,
+    halt,
+    halt_of,
+    make_rollout,
+    start,
+)
+from fleet.store import Store
+from fleet.workspace import Workspace
+
+VERBS = {
+    Verb.PAUSE: "devices that have not begun wait",
+    Verb.RESUME: "go on after a pause",
+    Verb.FINISH: "no device begins any more; cannot be undone",
+    Verb.REISSUE: "try again everywhere, also after a halt or a revert",
+}
+
+
+def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    parser = subparsers.add_parser("rollout", help="who gets which release when")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    started = actions.add_parser("start", help="stage a new rollout")
+    _add_request(started)
+    add_keys(started)
+    planned = actions.add_parser("plan", help="show what start would do, and change nothing")
+    _add_request(planned)
+    planned.add_argument(
+        "--devices-file",
+        type=Path,
+        metavar="FILE",
+        help="device ids, one a line (default: all that ever reported)",
+    )
+    for verb, words in VERBS.items():
+        changed = actions.add_parser(verb.value, help=words)
+        changed.add_argument("id")
+        add_keys(changed)
+        add_json(changed)
+    halted = actions.add_parser("halt", help="stop it now, with the one online key")
+    halted.add_argument("id")
+    halted.add_argument("--reason", required=True, metavar="TEXT")
+    add_keys(halted)
+    add_json(halted)
+    shown = actions.add_parser("status", help="what is staged")
+    shown.add_argument("id", nargs="?")
+    add_json(shown)
+    parser.set_defaults(run=run)
+
+
+def _add_request(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("id")
+    parser.add_argument("--release", required=True, metavar="NAME")
+    parser.add_argument(
+        "--phase",
+        action="append",
+        metavar="PERCENT[@+MINUTES|@DATE]",
+        help="a share of the devices and when it may begin, as 5, 25@+24h (s, m, h, d) or "
+        "100@2026-12-01T00:00:00Z; may be repeated (default: 5, 25@+24h, 100@+72h)",
+    )
+    parser.add_argument("--hardware-id", action="append", default=[], metavar="TEXT")
+    parser.add_argument("--device", action="append", default=[], metavar="ID")
+    parser.add_argument("--window", metavar="HH:MM-HH:MM", help="install and reboot only then, UTC")
+    parser.add_argument(
+        "--failures-max",
+        type=int,
+        default=FAILURES_MAX,
+        metavar="N",
+        help="devices that may fail before the collector halts it (default: %(default)s)",
+    )
+    add_json(parser)
+
+
+def run(options: argparse.Namespace, workspace: Workspace) -> int:
+    """Do what the action says."""
+    match options.action:
+        case "start":
+            keys = key_folders(options, workspace)
+            status = start(workspace, keys, _request(options), now())
+            print_statuses((status,), as_json=options.json)
+        case "plan":
+            _plan(options, workspace)
+        case "halt":
+            keys = key_folders(options, workspace)
+            status = halt(workspace, keys, options.id, options.reason, now())
+            print_statuses((status,), as_json=options.json)
+            if not options.json:
+                print("to let nothing else out with it: `lockgate-fleet publish --only halts`")
+        case "status":
+            _status(options, workspace)
+        case verb:
+            keys = key_folders(options, workspace)
+            status = change(workspace, keys, options.id, Verb(verb), now())
+            print_statuses((status,), as_json=options.json)
+    return 0
+
+
+def _request(options: argparse.Namespace) -> RolloutRequest:
+    return RolloutRequest(
+        id=options.id,
+        release=options.release,
+        phases=tuple(parse_phase(text) for text in options.phase or ()) or DEFAULT_PHASES,
+        audience=Audience(hardware_ids=tuple(options.hardware_id), devices=tuple(options.device)),
+        window=None if options.window is None else parse_window(options.window),
+        failures_max=options.failures_max,
+    )
+
+
+def _plan(options: argparse.Namespace, workspace: Workspace) -> None:
+    request = _request(options)
+    release = find_release(workspace, request.release)
+    rollout = make_rollout(request, release.counter, now())
+    devices = _known_devices(options, workspace)
+    plans = predict(rollout, devices)
+    if options.json:
+        phases = [
+            {
+                "share": plan.phase.share,
+                "not_before": format_time(plan.phase.not_before),
+                "devices": list(plan.devices),
+            }
+            for plan in plans
+        ]
+        print_json({"rollout": rollout.id, "release": rollout.release, "phases": phases})
+        return
+    print(f"rollout {rollout.id}: release {rollout.release}, {len(devices)} known devices")
+    for plan in plans:
+        share = f"{plan.phase.share / 100:g} %"
+        print(
+            f"  from {format_time(plan.phase.not_before)}  {share:>8}  {len(plan.devices)} more: "
+            f"{_some(plan.devices)}"
+        )
+
+
+def _some(devices: tuple[str, ...], shown: int = 8) -> str:
+    rest = len(devices) - shown
+    return ", ".join(devices[:shown]) + (f" and {rest} others" if rest > 0 else "")
+
+
+def _known_devices(options: argparse.Namespace, workspace: Workspace) -> tuple[str, ...]:
+    path: Path | None = options.devices_file
+    if path is not None:
+        try:
+            return parse_devices(path.read_text(), str(path))
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: a list of device ids was expected: {error}") from error
+    if options.device:
+        return tuple(options.device)
+    if not workspace.store.exists():
+        return ()
+    store = Store(workspace.store)
+    store.open()
+    try:
+        return tuple(row.device for row in store.devices())
+    finally:
+        store.close()
+
+
+def _status(options: argparse.Namespace, workspace: Workspace) -> None:
+    rollouts, halts = current_rollouts(workspace), current_halts(workspace)
+    chosen = rollouts.rollouts
+    if options.id is not None:
+        chosen = (find(rollouts, options.id),)
+    if options.json:
+        print_json({"rollouts": [_document(rollout, halts) for rollout in chosen]})
+        return
+    for rollout in chosen:
+        _print_rollout(rollout, halts)
+    if not chosen:
+        print("no rollouts yet; `lockgate-fleet rollout start` makes one")
+
+
+def _print_rollout(rollout: Rollout, halts: Halts) -> None:
+    stopped = halt_of(halts, rollout)
+    state = rollout.state.value if stopped is None else f"halted: {stopped.reason}"
+    print(f"{rollout.id}: release {rollout.release} ({rollout.counter}), {state}")
+    print(f"  issue {rollout.reissue}, at most {rollout.failures_max} failures")
+    for name, values in (
+        ("hardware ids", rollout.audience.hardware_ids),
+        ("devices", rollout.audience.devices),
+    ):
+        if values:
+            print(f"  {name}: {_some(values)}")
+    for phase in rollout.phases:
+        print(f"  {phase.share / 100:g} % from {format_time(phase.not_before)}")
+    if rollout.window is not None:
+        hours, minutes = divmod(rollout.window.start_minute, 60)
+        length = rollout.window.length_minutes
+        print(f"  from {hours:02}:{minutes:02} UTC for {length} minutes each day")
+
+
+def _document(rollout: Rollout, halts: Halts) -> dict[str, object]:
+    stopped = halt_of(halts, rollout)
+    return {
+        "id": rollout.id,
+        "release": rollout.release,
+        "counter": rollout.counter,
+        "state": rollout.state,
+        "reissue": rollout.reissue,
+        "failures_max": rollout.failures_max,
+        "halted": None if stopped is None else stopped.reason,
+        "phases": [
+            {"share": phase.share, "not_before": format_time(phase.not_before)}
+            for phase in rollout.phases
+        ],
+    }
