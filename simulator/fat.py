@@ -153,7 +153,8 @@ def _boot_sector(sectors: int, fat_sectors: int, bits: int) -> bytes:
 
 def _directory_entry(name: str, cluster: int, length_bytes: int) -> bytes:
     stem, _, suffix = name.upper().partition(".")
-    assert 0 < len(stem) <= 8 and len(suffix) <= 3, "an 8.3 name was expected"  # noqa: PT018
+    if not 0 < len(stem) <= 8 or len(suffix) > 3:
+        raise FatError(f"an 8.3 name was expected, {name!r} found")
     padded = stem.ljust(8).encode("ascii") + suffix.ljust(3).encode("ascii")
     date = (2026 - 1980) << 9 | 1 << 5 | 1
     return struct.pack(

@@ -15,6 +15,8 @@ from agent.interfaces import BlockDevice
 
 ENTRY_BYTES: Final = 32
 DIRECTORY_BYTES_MAX: Final = 65536 * ENTRY_BYTES
+FAT16_CLUSTERS_MIN: Final = 4085
+FAT32_CLUSTERS_MIN: Final = 65525
 LONG_NAME: Final = 0x0F
 VOLUME_OR_FOLDER: Final = 0x18
 FREE: Final = 0xE5
@@ -116,6 +118,8 @@ def _volume(device: BlockDevice) -> _Volume:
             f"{total} sectors of {sector_bytes} bytes, data from {data_start} on",
         )
     count = (total - data_start) // cluster_sectors
+    if fat32 != (count >= FAT32_CLUSTERS_MIN):  # readers disagree on what this is
+        _refuse(f"FAT32 exactly from {FAT32_CLUSTERS_MIN} clusters on", f"{count} clusters")
     return _Volume(
         device=device,
         sector_bytes=sector_bytes,
@@ -126,7 +130,7 @@ def _volume(device: BlockDevice) -> _Volume:
         data_start=data_start,
         cluster_count=count,
         root_cluster=root_cluster if fat32 else 0,
-        entry_bits=32 if fat32 else 12 if count < 4085 else 16,
+        entry_bits=32 if fat32 else 12 if count < FAT16_CLUSTERS_MIN else 16,
     )
 
 

@@ -56,3 +56,13 @@ def write_state(device: BlockDevice, offset: int, content: bytes, what: str) -> 
             f"{what}: the {len(content)} bytes written at {offset} were expected when read back, "
             "others were found; the medium does not keep what it takes, replace it"
         )
+
+
+def flush_state(device: BlockDevice, what: str) -> None:
+    """Make durable what a bootloader wrote without flushing. Raises `BootControlError`."""
+    try:
+        device.flush()
+    except InstallError as error:
+        raise BootControlError(
+            f"{what}: a flush was expected to succeed: {error}; replace the medium"
+        ) from error

@@ -10,7 +10,7 @@ from typing import Final
 
 from agent.board import EnvironmentCopy, SlotName, UbootSettings, other
 from agent.boot.environment import check_first_sector, choose, decode, encode, flags_of
-from agent.boot.medium import SECTOR_BYTES, open_device, read_state, write_state
+from agent.boot.medium import SECTOR_BYTES, flush_state, open_device, read_state, write_state
 from agent.errors import BootControlError
 from agent.interfaces import BlockDevice, Storage, SystemFacts
 
@@ -92,14 +92,22 @@ class UbootControl:
                 f"a trial of slot {slot} was expected in the U-Boot environment, slot "
                 f"{state.slot} found; it was withdrawn or given up, so update again"
             )
-        if state.trial:
-            self._write(state, self._changed(state, slot=slot, trial=False))
+        self._settle(state, slot)
 
     def disarm(self) -> None:
-        """End the trial in favour of the default slot. A cut leaves it armed or withdrawn."""
+        """End the trial in favour of the default slot. A cut leaves it armed or withdrawn.
+
+        When U-Boot has given the trial up by itself this makes that durable, which U-Boot does not.
+        """
         state = self._read()
+        self._settle(state, other(state.slot) if state.trial else state.slot)
+
+    def _settle(self, state: _State, slot: SlotName) -> None:
         if state.trial:
-            self._write(state, self._changed(state, slot=other(state.slot), trial=False))
+            self._write(state, self._changed(state, slot=slot, trial=False))
+            return
+        for place in self._settings.copies:  # what was read may still be in the drive's memory
+            flush_state(self._device(place), "U-Boot environment")
 
     def _changed(
         self, state: _State, *, slot: SlotName, trial: bool, limit: int | None = None
