@@ -1,4 +1,4 @@
-"""`BlockDevice` and `Storage` on Linux: partitions, and plain files where a container has no others.
+"""`BlockDevice` on Linux: partitions, and plain files where a container has no others.
 
 Writes go to the kernel's cache and are not durable before `flush`, which also drops the cache, so
 that what is read afterwards has been on the medium.
@@ -133,17 +133,6 @@ class LinuxBlockDevice:
             raise InstallError(
                 f"cannot {verb} {self._path}: {error.strerror or error}; {_advice(error)}"
             ) from error
-
-
-class LinuxStorage:
-    """Opens devices by their path, each once."""
-
-    def __init__(self) -> None:
-        self._devices: dict[str, LinuxBlockDevice] = {}
-
-    def device(self, path: str) -> LinuxBlockDevice:
-        """The device at this path; whether it is there shows at its first use."""
-        return self._devices.setdefault(path, LinuxBlockDevice(path))
 
 
 def mount_point(table: str, number: int) -> str | None:

@@ -18,6 +18,7 @@ from agent.linux.mqtt import Connection, ProtocolRefusedError, events
 from agent.linux.wake import Waker
 
 TOPIC_MESSAGES_MAX: Final = 8
+OPEN_TIMEOUT_S: Final = 10.0  # to connect, and again until everything is granted
 VERSIONS: Final = (MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311)
 
 
@@ -54,11 +55,17 @@ class MqttBroker:
     """
 
     def __init__(
-        self, settings: BrokerSettings, device_id: str, waker: Waker | None = None
+        self,
+        settings: BrokerSettings,
+        device_id: str,
+        waker: Waker | None = None,
+        *,
+        open_timeout_s: float = OPEN_TIMEOUT_S,
     ) -> None:
         self._settings = settings
         self._device_id = device_id
         self._waker = waker
+        self._open_timeout_s = open_timeout_s
         self._versions: tuple[MQTTProtocolVersion, ...] = VERSIONS
         self._connection: Connection | None = None
         self._inbox = Inbox(())
@@ -74,7 +81,7 @@ class MqttBroker:
         self._inbox = Inbox(subscriptions)
         failures: list[BrokerError] = []
         for version in self._versions:
-            connection = Connection(self._settings, self._device_id, version, self._inbox.put)
+            connection = self._new_connection(version)
             try:
                 connection.open(subscriptions, will)
             except ProtocolRefusedError as error:
@@ -116,6 +123,11 @@ class MqttBroker:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+    def _new_connection(self, version: MQTTProtocolVersion) -> Connection:
+        return Connection(
+            self._settings, self._device_id, version, self._inbox.put, self._open_timeout_s
+        )
 
     def _check(self) -> None:
         """Tell of a loss once; without a session there is nothing to lose."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
 from http.cookiejar import DefaultCookiePolicy
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -20,9 +20,6 @@ from urllib3.exceptions import HTTPError
 from agent.errors import FetchError, NotFoundError, UntrustedServerError
 from agent.linux.repository import FetchLimits
 from agent.linux.tls import client_context
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 HEAD_BYTES_MAX: Final = 256 * 1024
 CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]{1,15})-([0-9]{1,15})/(?:[0-9]{1,15}|\*)")
@@ -76,7 +73,10 @@ def metered_sockets(meter: Meter) -> type[ssl.SSLSocket]:
 
     class MeteredSocket(ssl.SSLSocket):
         def recv_into(
-            self, buffer: "WriteableBuffer", nbytes: int | None = None, flags: int = 0
+            self,
+            buffer: Any,  # noqa: ANN401  # any writable buffer; the standard library has no name for it
+            nbytes: int | None = None,
+            flags: int = 0,
         ) -> int:
             began_s = time.monotonic()
             received = super().recv_into(buffer, nbytes, flags)

@@ -25,7 +25,6 @@ from agent.linux.tls import client_context, load_identity
 PACKET_BYTES_MAX: Final = 64 * 1024
 RECEIVE_MAX: Final = 20
 OUTSTANDING_MAX: Final = 64
-OPEN_TIMEOUT_S: Final = 10.0
 GOODBYE_TIMEOUT_S: Final = 2.0
 TURN_READS_MAX: Final = 64
 UNSUPPORTED_PROTOCOL: Final = 0x84  # MQTT 5, section 3.2.2.2; paho translates 3.1.1's code to it
@@ -74,6 +73,7 @@ class Connection:
         device_id: str,
         protocol: MQTTProtocolVersion,
         deliver: Callable[[Message], None],
+        open_timeout_s: float,
     ) -> None:
         self.lost: str | None = None
         self.refused: str | None = None
@@ -81,6 +81,7 @@ class Connection:
         self._device_id = device_id
         self._protocol = protocol
         self._deliver = deliver
+        self._open_timeout_s = open_timeout_s
         self._client: Client | None = None
         self._answer: ReasonCode | None = None
         self._granted: list[ReasonCode] | None = None
@@ -93,7 +94,7 @@ class Connection:
 
         Raises `ProtocolRefusedError` when another version may help, else `BrokerError`.
         """
-        deadline_s = time.monotonic() + OPEN_TIMEOUT_S
+        deadline_s = time.monotonic() + self._open_timeout_s
         client = self._client = self._configured(will)
         try:
             if self._protocol is MQTTProtocolVersion.MQTTv5:
@@ -194,7 +195,7 @@ class Connection:
         )
         client.tls_set_context(context)
         client.will_set(will.topic, will.content, 1, will.retain)
-        client.connect_timeout = OPEN_TIMEOUT_S / 2
+        client.connect_timeout = self._open_timeout_s
         client.max_inflight_messages = RECEIVE_MAX
         client.max_queued_messages = OUTSTANDING_MAX
         client.on_log = self._on_log
@@ -236,24 +237,21 @@ class Connection:
     def _wait_until(self, done: Callable[[], bool], what: str, deadline_s: float) -> None:
         while not done():
             if self.lost is not None:
-                raise self._loss(what)
+                raise self._missing(what, self.lost)
             if not self._wait(deadline_s):
-                raise BrokerError(
-                    f"{self._place()}: {what} was expected within {OPEN_TIMEOUT_S:g} s, "
-                    f"nothing came; check that an MQTT broker listens there"
-                )
+                raise self._missing(what, f"nothing came for {self._open_timeout_s:g} s")
             self.turn()
 
-    def _loss(self, what: str) -> BrokerError:
-        sentence = f"{self._place()}: {what} was expected, but {self.lost}"
-        if "alert" in self._paho_error.lower():
-            return BrokerError(
-                f"{sentence}; check that {self._settings.certificate} is valid and from the "
-                f"authority that the broker was given"
-            )
-        if self._answer is None:  # some brokers close when they do not know the version
-            return ProtocolRefusedError(f"{sentence}; check the broker's log")
-        return BrokerError(sentence)
+    def _missing(self, what: str, found: str) -> BrokerError:
+        sentence = f"{self._place()}: {what} was expected, but {found}"
+        if self._answer is not None:
+            return BrokerError(sentence)
+        # TLS 1.3 tells of a refused certificate only now; and brokers that do not know a version of
+        # MQTT may say so, close, or wait for the rest of what they take for an older packet.
+        return ProtocolRefusedError(
+            f"{sentence}; check the broker's log, and that {self._settings.certificate} is valid and "
+            f"from the authority that the broker was given"
+        )
 
     def _wait(self, deadline_s: float) -> bool:
         """Wait for the socket; False when the deadline is over."""
@@ -279,22 +277,20 @@ class Connection:
         return f"broker {self._settings.host}:{self._settings.port}"
 
     def _explain(self, error: OSError) -> str:
-        match error:
-            case ssl.SSLCertVerificationError():
-                return (
-                    f"{self._place()}: a certificate for {self._settings.host} from "
-                    f"{self._settings.authority} was expected, another found "
-                    f"({error.verify_message}); check [broker] in agent.toml and this device's date"
-                )
-            case ssl.SSLError():
-                return f"{self._place()} does not speak TLS as expected ({error.reason or error})"
-            case TimeoutError():
-                return f"{self._place()} does not answer; check the network and its firewall"
-            case _:
-                return (
-                    f"{self._place()} cannot be reached ({error.strerror or error}); "
-                    f"check the network and [broker] in agent.toml"
-                )
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return (
+                f"{self._place()}: a certificate for {self._settings.host} from "
+                f"{self._settings.authority} was expected, another found "
+                f"({error.verify_message}); check [broker] in agent.toml and this device's date"
+            )
+        if isinstance(error, ssl.SSLError):
+            return f"{self._place()} does not speak TLS as expected ({error.reason or error})"
+        if isinstance(error, TimeoutError):
+            return f"{self._place()} does not answer; check the network and its firewall"
+        return (
+            f"{self._place()} cannot be reached ({error.strerror or error}); "
+            f"check the network and [broker] in agent.toml"
+        )
 
     def _on_log(self, _client: Client, _data: object, level: int, text: str) -> None:
         if level == LogLevel.MQTT_LOG_ERR:
