@@ -78,7 +78,9 @@ def test_a_word_that_is_not_ours_is_found_in_a_document() -> None:
     assert not words.words_in_text(Text("docs/terminology.md", "Never say bundle.\n"))
 
 
-@pytest.mark.parametrize("sentence", ["rolls back to slot a", "def rollback(): ...", "roll-back"])
+@pytest.mark.parametrize(
+    "sentence", ["rolls back to slot a", "def rollback(): ...", "roll-back", "Rollback starts"]
+)
 def test_the_name_of_the_attack_for_a_revert_is_found(sentence: str) -> None:
     assert words.rollback_outside_the_attack(Text("agent/install.py", sentence))
 
@@ -86,6 +88,8 @@ def test_the_name_of_the_attack_for_a_revert_is_found(sentence: str) -> None:
 def test_the_name_of_the_attack_for_the_attack_is_not_found() -> None:
     for path, sentence in (
         ("agent/x.py", "except RollbackError as error:"),
+        ("fleet/store.py", 'connection.execute("ROLLBACK")'),
+        ("fleet/store.py", "connection.rollback()"),
         ("docs/x.md", "A rollback of the metadata is refused."),
         ("agent/errors.py", "class RollbackError(TrustError):"),
         ("tests/attacks/test_rollback.py", "def test_rollback() -> None: ..."),

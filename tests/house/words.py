@@ -31,7 +31,10 @@ BANNED: Final = {
 ABOUT_WORDS: Final = ("docs/terminology.md", "tests/house/")
 """Where the forbidden words themselves are the subject."""
 
-ROLLBACK: Final = re.compile(r"roll(?:s|ed|ing)?[ _-]?back", re.IGNORECASE)
+ROLLBACK: Final = re.compile(
+    r"(?<!\.)(?!(?-i:ROLLBACK\b))roll(?:s|ed|ing)?[ _-]?back", re.IGNORECASE
+)
+"""SQL's `ROLLBACK` and the method of that name belong to the database."""
 ABOUT_THE_ATTACK: Final = re.compile(
     r"RollbackError|trust-rollback|TUF|attack|(?:timestamp|snapshot|metadata|root|version|floor)s?\b",
     re.IGNORECASE,
