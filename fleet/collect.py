@@ -121,6 +121,7 @@ class Collector:
         self._store.open()
         self._last_message_s = time.monotonic()
         failures = 0
+        last_error: BrokerError | StateError | None = None
         try:
             while not self._over():
                 started_s = time.monotonic()
@@ -129,12 +130,13 @@ class Collector:
                 except (BrokerError, StateError) as error:
                     stable = time.monotonic() - started_s > STABLE_S
                     failures = 0 if stable else failures + 1
+                    last_error = error
                     self._count(EventKind.DISCONNECTED, "", str(error))
-                    if self._over() and not self._connected.is_set():
-                        raise
                     self._stop.wait(backoff_s(failures, random.SystemRandom().random()))
         finally:
             self._store.close()
+        if last_error is not None and not self._connected.is_set() and not self._stop.is_set():
+            raise last_error
 
     def _over(self) -> bool:
         idle_s = time.monotonic() - self._last_message_s

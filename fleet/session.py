@@ -45,6 +45,18 @@ class Received:
     retained: bool
 
 
+class ClosingSocket(ssl.SSLSocket):
+    """A connection that is closed when its handshake fails; paho-mqtt would leave it open."""
+
+    def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002  # the base's signature
+        """Shake hands, or close."""
+        try:
+            super().do_handshake(block)
+        except OSError:
+            self.close()
+            raise
+
+
 class Session:
     """Connect, subscribe, publish, receive. Each method raises `BrokerError` when the session is over."""
 
@@ -138,7 +150,9 @@ class Session:
             clean_session=True if self._protocol is MQTTProtocolVersion.MQTTv311 else None,
             reconnect_on_failure=False,
         )
-        client.tls_set_context(client_context(self._identity))
+        context = client_context(self._identity)
+        context.sslsocket_class = ClosingSocket
+        client.tls_set_context(context)
         client.connect_timeout = timeout_s
         client.max_inflight_messages = IN_FLIGHT_MAX
         client.on_connect = self._on_connect
