@@ -16,7 +16,9 @@ class BootControl(Protocol):
     """Which slot starts. Raises `BootControlError` when the boot state is not as expected.
 
     Every method that changes something makes one write of one sector or of one environment copy: a cut
-    leaves the state before or after, and a broken boot state leads to the confirmed slot.
+    leaves the state before or after, and a broken boot state leads to the confirmed slot. On return the
+    state is durable, also when an earlier process or the bootloader itself had brought it about:
+    `disarm()` after a revert keeps a power cut from starting the trial once more.
     """
 
     def booted(self) -> SlotName:

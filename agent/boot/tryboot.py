@@ -11,11 +11,11 @@ from typing import Final
 from agent.board import Slot, SlotName, TrybootSettings, other
 from agent.boot.autoboot import Autoboot, parse_autoboot, render_autoboot
 from agent.boot.fat import FileSector, find_file
-from agent.boot.medium import SECTOR_BYTES, open_device, read_state, write_state
+from agent.boot.medium import SECTOR_BYTES, flush_state, open_device, read_state, write_state
 from agent.errors import BootControlError
 from agent.interfaces import Storage, SystemFacts
 
-FILE_NAME: Final = "AUTOBOOT.TXT"
+FILE_NAME: Final = "autoboot.txt"
 REBOOT_ARGUMENT: Final = "0 tryboot"
 
 
@@ -46,7 +46,7 @@ class TrybootControl:
 
     def default(self) -> SlotName:
         """The slot that `[all]` names."""
-        return self._slot(self._read().default, "autoboot.txt")
+        return self._slot(self._read().default, FILE_NAME)
 
     def armed(self) -> bool:
         """Never: the flag is set by the reboot itself, and cleared before anything starts."""
@@ -57,14 +57,13 @@ class TrybootControl:
         if attempts < 1:
             raise BootControlError(f"at least 1 attempt was expected, {attempts} found")
         current = self._read()
-        if slot == self.booted() or slot == self._slot(current.default, "autoboot.txt"):
+        if slot == self.booted() or slot == self._slot(current.default, FILE_NAME):
             raise BootControlError(
                 f"the slot that neither runs nor starts by default was expected, {slot} found; "
                 "settle the trial that runs before another one"
             )
         wanted = Autoboot(default=current.default, trial=self._number(slot))
-        if current != wanted:
-            self._replace(wanted)
+        self._store(current, wanted)
         return REBOOT_ARGUMENT
 
     def confirm(self, slot: SlotName) -> None:
@@ -77,8 +76,12 @@ class TrybootControl:
                 f"slot {slot} was expected to run, {self.booted()} does; only a slot that runs "
                 "can be confirmed"
             )
-        if self.default() != slot:
-            self._replace(Autoboot(default=self._number(slot), trial=self._number(other(slot))))
+        current = self._read()
+        if self._slot(current.default, FILE_NAME) == slot:
+            self._store(current, current)
+        else:
+            swapped = Autoboot(default=self._number(slot), trial=self._number(other(slot)))
+            self._store(current, swapped)
 
     def disarm(self) -> None:
         """Nothing is armed on disk."""
@@ -101,14 +104,17 @@ class TrybootControl:
     def _sector(self) -> tuple[FileSector, bytes]:
         device = open_device(self._storage, self._settings.config_partition)
         place = find_file(device, FILE_NAME)
-        return place, read_state(device, place.offset, SECTOR_BYTES, "autoboot.txt")
+        return place, read_state(device, place.offset, SECTOR_BYTES, FILE_NAME)
 
     def _read(self) -> Autoboot:
         place, sector = self._sector()
         return parse_autoboot(sector[: place.length_bytes])
 
-    def _replace(self, autoboot: Autoboot) -> None:
-        place, sector = self._sector()
-        content = render_autoboot(autoboot, place.length_bytes)
+    def _store(self, current: Autoboot, wanted: Autoboot) -> None:
         device = open_device(self._storage, self._settings.config_partition)
-        write_state(device, place.offset, content + sector[len(content) :], "autoboot.txt")
+        if current == wanted:  # by a process, perhaps, that ended between its write and its flush
+            flush_state(device, FILE_NAME)
+            return
+        place, sector = self._sector()
+        content = render_autoboot(wanted, place.length_bytes)
+        write_state(device, place.offset, content + sector[len(content) :], FILE_NAME)

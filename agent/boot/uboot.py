@@ -103,11 +103,8 @@ class UbootControl:
         self._settle(state, other(state.slot) if state.trial else state.slot)
 
     def _settle(self, state: _State, slot: SlotName) -> None:
-        if state.trial:
-            self._write(state, self._changed(state, slot=slot, trial=False))
-            return
-        for place in self._settings.copies:  # what was read may still be in the drive's memory
-            flush_state(self._device(place), "U-Boot environment")
+        settled = self._changed(state, slot=slot, trial=False) if state.trial else state.variables
+        self._write(state, settled)
 
     def _changed(
         self, state: _State, *, slot: SlotName, trial: bool, limit: int | None = None
@@ -144,6 +141,8 @@ class UbootControl:
 
     def _write(self, state: _State, variables: Mapping[bytes, bytes]) -> None:
         if variables == state.variables:
+            for copy in self._settings.copies:  # what was read may be in the drive's memory only
+                flush_state(self._device(copy), "U-Boot environment")
             return
         content = encode(
             variables, flags=(state.flags + 1) % 256, size_bytes=self._settings.size_bytes
