@@ -16,7 +16,8 @@ class BootControl(Protocol):
     """Which slot starts. Raises `BootControlError` when the boot state is not as expected.
 
     Every method that changes something makes one write of one sector or of one environment copy: a cut
-    leaves the state before or after, and a broken boot state leads to the confirmed slot. On return the
+    leaves the state before or after. Bootloaders answer a lost boot state with a fixed order of slots,
+    which is why an incomplete slot must never be startable. On return the
     state is durable, also when an earlier process or the bootloader itself had brought it about:
     `disarm()` after a revert keeps a power cut from starting the trial once more.
     """
