@@ -12,14 +12,14 @@ from functools import partial
 from agent.board import BoardProfile, SlotName
 from agent.errors import InstallError
 from agent.interfaces import SystemFacts
-from simulator.block_device import SimulatedBlockDevice, SimulatedStorage
+from simulator.block_device import SimulatedBlockDevice
 from simulator.faults import Faults
 from simulator.files import SimulatedFiles
 from simulator.firmware import Firmware
 from simulator.firmware.select import firmware
 from simulator.image import NOTHING, Behaviour, Verdict, inspect
 from simulator.power import Power
-from simulator.storage import Factory, make_storage, slot_devices
+from simulator.storage import BoardStorage, Factory, make_storage
 
 
 class BrokenImageError(AssertionError):
@@ -49,7 +49,7 @@ class SimulatedBoard:
 
     profile: BoardProfile
     power: Power
-    storage: SimulatedStorage
+    storage: BoardStorage
     files: SimulatedFiles
     firmware: Firmware
     boots: int = 0
@@ -81,12 +81,11 @@ class SimulatedBoard:
 
     def verdict(self, slot: SlotName) -> Verdict:
         """What a slot holds, judged by the worst of its parts."""
-        return _verdict(self.profile, self.storage, slot)
+        return _verdict(self.storage, slot)
 
     def content(self, slot: SlotName) -> dict[str, bytes]:
         """The durable bytes of a slot's parts, for small boards."""
-        devices = slot_devices(self.profile, self.storage, slot)
-        return {part: device.snapshot() for part, device in devices.items()}
+        return {part: device.snapshot() for part, device in self.storage.slot(slot).items()}
 
     def snapshot(self) -> BoardState:
         """Everything durable, for an explorer of states."""
@@ -113,19 +112,16 @@ def make_board(
         power=power,
         storage=storage,
         files=SimulatedFiles(power, faults or Faults()),
-        firmware=firmware(profile, storage, power, partial(_startable, profile, storage)),
+        firmware=firmware(profile, storage, power, partial(_startable, storage)),
     )
 
 
-def _startable(profile: BoardProfile, storage: SimulatedStorage, slot: SlotName) -> bool:
-    return _verdict(profile, storage, slot, deep=False).startable
+def _startable(storage: BoardStorage, slot: SlotName) -> bool:
+    return _verdict(storage, slot, deep=False).startable
 
 
-def _verdict(
-    profile: BoardProfile, storage: SimulatedStorage, slot: SlotName, *, deep: bool = True
-) -> Verdict:
-    devices = slot_devices(profile, storage, slot).values()
-    verdicts = [_inspected(device, deep=deep) for device in devices]
+def _verdict(storage: BoardStorage, slot: SlotName, *, deep: bool = True) -> Verdict:
+    verdicts = [_inspected(device, deep=deep) for device in storage.slot(slot).values()]
     judged = [verdict.intact for verdict in verdicts]
     return Verdict(
         startable=all(verdict.startable for verdict in verdicts),

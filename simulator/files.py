@@ -82,5 +82,6 @@ class SimulatedFiles:
 
 def _check(name: str) -> None:
     parts = name.split("/")
-    sound = len(parts) <= 2 and all(NAME.fullmatch(part) for part in parts)
-    assert sound and not {".", ".."} & set(parts), f"{name!r} is no name for a small file"  # noqa: PT018
+    wrong = [part for part in parts if not NAME.fullmatch(part) or part in (".", "..")]
+    assert not wrong, f"{name!r} names no small file"
+    assert len(parts) <= 2, f"{name!r} lies deeper than small files may"

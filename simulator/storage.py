@@ -36,7 +36,19 @@ class Factory:
     folder: Path | None = None
 
 
-def make_storage(profile: BoardProfile, factory: Factory, power: Power) -> SimulatedStorage:
+class BoardStorage(SimulatedStorage):
+    """All the devices of one board, and which of them are a slot."""
+
+    def __init__(self, profile: BoardProfile, devices: Mapping[str, SimulatedBlockDevice]) -> None:
+        super().__init__(devices)
+        self._profile = profile
+
+    def slot(self, slot: SlotName) -> dict[str, SimulatedBlockDevice]:
+        """The devices of one slot by part."""
+        return {part: self.devices[path] for part, path in self._profile.slots[slot].parts.items()}
+
+
+def make_storage(profile: BoardProfile, factory: Factory, power: Power) -> BoardStorage:
     """All devices that a profile names. Raises `ConfigError` for an image that does not fit."""
     sizes = _sizes(profile, factory)
     devices = {}
@@ -45,14 +57,7 @@ def make_storage(profile: BoardProfile, factory: Factory, power: Power) -> Simul
         devices[path] = SimulatedBlockDevice(store, power, path)
         if new:
             _provision(devices[path], path, profile, factory)
-    return SimulatedStorage(devices)
-
-
-def slot_devices(
-    profile: BoardProfile, storage: SimulatedStorage, slot: SlotName
-) -> dict[str, SimulatedBlockDevice]:
-    """The devices of one slot by part."""
-    return {part: storage.devices[path] for part, path in profile.slots[slot].parts.items()}
+    return BoardStorage(profile, devices)
 
 
 def _sizes(profile: BoardProfile, factory: Factory) -> dict[str, int]:

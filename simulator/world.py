@@ -29,11 +29,6 @@ from simulator.power import PowerCut
 from simulator.system import SimulatedSystem
 from simulator.trace import Trace
 
-BOOT_S: Final = 8.0
-PANIC_S: Final = 10.0
-WATCHDOG_S: Final = 15.0
-OFF_S: Final = 3.0
-RESTART_S: Final = 10.0
 RESTARTS_MAX: Final = 100
 BOOTS_MAX: Final = 40
 
@@ -44,6 +39,20 @@ class DarkBoardError(AssertionError):
 
 class RestlessError(AssertionError):
     """The device does not come to rest within the boots, restarts or time that it may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Durations:
+    """How long a board takes to boot, to reset after a panic or a hang, and to be without power.
+
+    `restart_s` is how long the service manager waits before it starts an agent that ended again.
+    """
+
+    boot_s: float = 8.0
+    panic_s: float = 10.0
+    watchdog_s: float = 15.0
+    off_s: float = 3.0
+    restart_s: float = 10.0
 
 
 def nothing() -> None:
@@ -77,6 +86,7 @@ class DeviceSimulation:
     faults: Faults = field(default_factory=Faults)
     trace: Trace = field(default_factory=Trace)
     boots_max: int = BOOTS_MAX
+    durations: Durations = Durations()
     _boot: Boot | None = None
     _restarts: int = 0
 
@@ -114,7 +124,7 @@ class DeviceSimulation:
         self._boot = None
         self.surroundings.power_lost()
         self.board.power.restore()
-        self.surroundings.clock.sleep(OFF_S)
+        self.surroundings.clock.sleep(self.durations.off_s)
 
     @property
     def slot(self) -> str:
@@ -151,16 +161,16 @@ class DeviceSimulation:
         match boot.behaviour:
             case Behaviour.NEVER_BOOTS:
                 self.trace.note("! panic", "the kernel stops; it resets itself")
-                clock.sleep(PANIC_S)
+                clock.sleep(self.durations.panic_s)
                 self.board.reset()
                 return None
             case Behaviour.HANGS:
                 self.trace.note("! hang", "nothing runs; the watchdog resets it")
-                clock.sleep(WATCHDOG_S)
+                clock.sleep(self.durations.watchdog_s)
                 self.board.reset()
                 return None
             case Behaviour.HEALTHY | Behaviour.FAILS_CHECKS:
-                clock.sleep(BOOT_S)
+                clock.sleep(self.durations.boot_s)
                 self.trace.note("boot", "trial" if boot.facts.tryboot else "")
                 self._boot = boot
                 return boot
@@ -203,7 +213,7 @@ class DeviceSimulation:
         self._restarts += 1
         if self._restarts > RESTARTS_MAX:
             raise RestlessError(f"the agent ended {self._restarts} times: {error}")
-        self.surroundings.clock.sleep(RESTART_S)
+        self.surroundings.clock.sleep(self.durations.restart_s)
 
     def _watch(self, name: str, content: bytes) -> None:
         """Show each new state of the update in the trace."""
