@@ -7,6 +7,7 @@ in at the broker, and a device's cannot pose as the broker to other devices (RFC
 import ipaddress
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -46,7 +47,7 @@ def create(workspace: Workspace, settings: FleetSettings, now: datetime | None =
     workspace.authority.mkdir(parents=True, exist_ok=True, mode=0o700)
     key = ec.generate_private_key(ec.SECP256R1())
     # A cut after the key leaves a key without a certificate: the next call makes both anew.
-    files.replace(authority_key(workspace), key_bytes(key), mode=PRIVATE)
+    write_private(authority_key(workspace), key_bytes(key))
     files.replace(certificate, pem(_authority_certificate(settings.name, key, moment)))
     renew(workspace, settings, moment)
     broker_config.write(workspace, settings)
@@ -103,6 +104,11 @@ def sign(
     return pem(builder.sign(issuer_key, hashes.SHA256()))
 
 
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file that only its owner may read; durable on return."""
+    files.replace(path, content, mode=PRIVATE)
+
+
 def key_bytes(key: ec.EllipticCurvePrivateKey) -> bytes:
     """A private key as PEM (PKCS #8), not encrypted."""
     return key.private_bytes(
@@ -132,7 +138,7 @@ def _renew_one(
         workspace, name=name, public_key=key.public_key(), now=now, days=days, hosts=hosts
     )
     # A cut between the two leaves a pair that does not match, which every TLS server refuses: renew again.
-    files.replace(pair.key, key_bytes(key), mode=PRIVATE)
+    write_private(pair.key, key_bytes(key))
     files.replace(pair.certificate, certificate)
 
 

@@ -105,7 +105,7 @@ class BrokerProcess:
     def start(self) -> None:
         """Start it; return when it answers over TLS. The port stays the same after `kill`."""
         assert self._process is None, "this broker runs already"
-        self._port = self._port or self._asked_port or _free_port(self._bind)
+        self._port = self._port or self._asked_port or free_port(self._bind)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
@@ -185,7 +185,8 @@ class BrokerProcess:
             return False
 
 
-def _free_port(bind: str) -> int:
+def free_port(bind: str = "127.0.0.1") -> int:
+    """A port that nobody listens on now; somebody else may take it before the caller does."""
     with socket.socket() as probe:
         probe.bind((bind, 0))
         port: int = probe.getsockname()[1]

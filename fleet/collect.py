@@ -129,10 +129,11 @@ class Collector:
                     self._collect()
                 except (BrokerError, StateError) as error:
                     stable = time.monotonic() - started_s > STABLE_S
-                    failures = 0 if stable else failures + 1
+                    failures = 0 if stable else failures
                     last_error = error
                     self._count(EventKind.DISCONNECTED, "", str(error))
                     self._stop.wait(backoff_s(failures, random.SystemRandom().random()))
+                    failures += 1
         finally:
             self._store.close()
         if last_error is not None and not self._connected.is_set() and not self._stop.is_set():

@@ -3,13 +3,10 @@
 import argparse
 import signal
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 
-from rich.console import Console
-
-from agent.strict import encode_json
 from fleet.collect import Collector, Event
+from fleet.commands.signing import add_json, print_json
 from fleet.rail import WorkspaceRail
 from fleet.workspace import Workspace
 
@@ -25,6 +22,7 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     parser.add_argument(
         "--once-idle", type=float, metavar="SECONDS", help="stop when nothing came for so long"
     )
+    add_json(parser)
     parser.set_defaults(run=run)
 
 
@@ -32,7 +30,7 @@ def run(options: argparse.Namespace, workspace: Workspace) -> int:
     """Collect until interrupted, or until nothing comes."""
     collector = Collector(
         workspace,
-        tell=_json_line if options.json else _line(),
+        tell=_json_line if options.json else _line,
         rail=WorkspaceRail(workspace) if options.guard else None,
         idle_s=options.once_idle,
     )
@@ -40,21 +38,15 @@ def run(options: argparse.Namespace, workspace: Workspace) -> int:
     with suppress(KeyboardInterrupt):  # the usual way to end it, at a moment that loses nothing
         collector.run()
     counts = ", ".join(f"{kind} {count}" for kind, count in sorted(collector.counts.items()))
-    Console(stderr=True, highlight=False, markup=False).print(f"collected: {counts or 'nothing'}")
+    print(f"collected: {counts or 'nothing'}", file=sys.stderr)
     return 0
 
 
 def _json_line(event: Event) -> None:
-    line = {"event": event.kind, "device": event.device, "detail": event.detail}
-    sys.stdout.write(encode_json(line).decode())
+    print_json({"event": event.kind, "device": event.device, "detail": event.detail})
     sys.stdout.flush()
 
 
-def _line() -> Callable[[Event], None]:
-    console = Console(highlight=False, markup=False, soft_wrap=True)
-
-    def tell(event: Event) -> None:
-        words = (event.kind.value, event.device, event.detail)
-        console.print(" ".join(word for word in words if word))
-
-    return tell
+def _line(event: Event) -> None:
+    words = (event.kind.value, event.device, event.detail)
+    print(" ".join(word for word in words if word), flush=True)

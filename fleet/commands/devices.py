@@ -1,7 +1,6 @@
 """`lockgate-fleet devices`: what the devices said of themselves."""
 
 import argparse
-import sys
 from collections.abc import Iterable
 from dataclasses import asdict
 
@@ -11,7 +10,8 @@ from rich.text import Text
 
 from agent.errors import ConfigError
 from agent.report import report_document
-from agent.strict import encode_json, format_time
+from agent.strict import format_time
+from fleet.commands.signing import add_json, print_json
 from fleet.store import DeviceRow, Store, StoredReport
 from fleet.workspace import Workspace
 
@@ -23,8 +23,11 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     """Add the command."""
     parser = subparsers.add_parser("devices", help="show what the devices said")
     actions = parser.add_subparsers(dest="action", metavar="list | show DEVICE")
-    actions.add_parser("list", help="every device, one line each")
-    actions.add_parser("show", help="one device and its reports").add_argument("device")
+    show = actions.add_parser("show", help="one device and its reports")
+    show.add_argument("device")
+    for action in (actions.add_parser("list", help="every device, one line each"), show):
+        add_json(action)
+    add_json(parser)
     parser.set_defaults(run=run)
 
 
@@ -120,4 +123,4 @@ def _progress(row: DeviceRow) -> str:
 
 def _lines(documents: Iterable[dict[str, object]]) -> None:
     for document in documents:
-        sys.stdout.write(encode_json(document).decode())
+        print_json(document)

@@ -1,13 +1,11 @@
 """`lockgate-fleet enrol`: a device's request becomes a folder with all that the device needs."""
 
 import argparse
-from datetime import UTC, datetime
 from pathlib import Path
-
-from rich.console import Console
 
 from agent.errors import ConfigError
 from fleet import authority
+from fleet.commands.signing import now
 from fleet.enrol import DevicePaths, issue, write_folder
 from fleet.workspace import Workspace
 
@@ -51,15 +49,16 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
 def run(options: argparse.Namespace, workspace: Workspace) -> int:
     """Enrol one device, or renew the fleet's own certificates."""
     settings = workspace.settings()
-    now = datetime.now(UTC)
-    console = Console(highlight=False, markup=False)
+    moment = now()
     if options.renew_fleet:
-        authority.renew(workspace, settings, now)
-        console.print("renewed: restart the broker and the repository server to use them")
+        authority.renew(workspace, settings, moment)
+        print("renewed: restart the broker and the repository server to use them")
         return 0
     if not (options.device and options.csr and options.out):
         raise ConfigError("enrol: DEVICE, --csr FILE and --out DIR were expected")
-    certificate = issue(workspace, options.device, _request(options.csr), now, renew=options.renew)
+    certificate = issue(
+        workspace, options.device, _request(options.csr), moment, renew=options.renew
+    )
     paths = DevicePaths(
         folder=options.folder,
         profile=options.profile,
@@ -71,7 +70,7 @@ def run(options: argparse.Namespace, workspace: Workspace) -> int:
         reboot=tuple(options.reboot),
     )
     write_folder(workspace, settings, options.device, certificate, out=options.out, paths=paths)
-    console.print(f"{options.device}: copy {options.out}/ to {options.folder}/ on the device")
+    print(f"{options.device}: copy {options.out}/ to {options.folder}/ on the device")
     return 0
 
 

@@ -2,8 +2,6 @@
 
 import argparse
 
-from rich.console import Console
-
 from agent.errors import ConfigError
 from agent.notice import SPREAD_S_MAX
 from fleet.enrol import check_name
@@ -33,5 +31,5 @@ def run(options: argparse.Namespace, workspace: Workspace) -> int:
         check_name(options.device)
     notify(workspace, spread_s=options.spread, device=options.device)
     whom = options.device or "every device"
-    Console(highlight=False, markup=False).print(f"the broker keeps a notice for {whom}")
+    print(f"the broker keeps a notice for {whom}")
     return 0

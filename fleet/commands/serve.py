@@ -4,8 +4,6 @@ import argparse
 import sys
 from urllib.parse import urlsplit
 
-from rich.console import Console
-
 from agent.errors import ConfigError
 from fleet.server import HttpsServer, nginx_configuration
 from fleet.workspace import Workspace
@@ -29,11 +27,9 @@ def run(options: argparse.Namespace, workspace: Workspace) -> int:
     host, port = _address(workspace.settings().repository_url)
     port = port if options.port is None else options.port
     if options.print_nginx:
-        sys.stdout.write(nginx_configuration(workspace, port=port, host=host))
+        print(nginx_configuration(workspace, port=port, host=host), end="")
         return 0
-    Console(stderr=True, highlight=False, markup=False).print(
-        f"serving {workspace.public} on {options.bind}:{port}; stop with Ctrl-C"
-    )
+    print(f"serving {workspace.public} on {options.bind}:{port}; stop with Ctrl-C", file=sys.stderr)
     HttpsServer(workspace, port=port, bind=options.bind).run()
     return 0
 
