@@ -8,7 +8,7 @@ import re
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.client import HTTPException
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Final
@@ -209,8 +209,16 @@ class HttpsStream:
             )
         self._left = self._left - len(piece) if piece else 0
         if self._left == 0:
-            self.close()
+            self._finish()
         return piece
+
+    def _finish(self) -> None:
+        """Let urllib3 see the end of an answer that is complete, so that it keeps the connection."""
+        headers = self._response.headers
+        if self._promised is not None and headers.get("Content-Length") == str(self._promised):
+            with suppress(*FOREIGN_ERRORS):  # all bytes are here; what fails now costs a connection
+                self._response.raw.read1(1, decode_content=False)
+        self.close()
 
     def close(self) -> None:
         """Give the connection back if the answer was read to its end, else close it."""
