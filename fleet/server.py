@@ -16,6 +16,8 @@ from types import TracebackType
 from typing import Final, Self
 
 import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -192,7 +194,8 @@ def application(folder: Path) -> ASGIApp:
     """The files of one folder, without listings and without following links out of it."""
     if not folder.is_dir():
         raise ConfigError(f"{folder}: nothing is published yet; run `lockgate-fleet publish`")
-    return StaticFiles(directory=folder, follow_symlink=False)
+    files = StaticFiles(directory=folder, follow_symlink=False)
+    return Starlette(routes=[Mount("/", app=files)])  # turns "not found" into an answer
 
 
 def nginx_configuration(workspace: Workspace, *, port: int, host: str) -> str:
