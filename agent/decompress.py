@@ -19,7 +19,7 @@ def decompress(record: bytes, length_bytes: int) -> bytes:
     else:
         from backports import zstd  # noqa: PLC0415  # only when an update is under way
 
-    options = {zstd.DecompressionParameter.window_log_max: WINDOW_LOG_MAX}
+    options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: WINDOW_LOG_MAX}
     decoder = zstd.ZstdDecompressor(options=options)
     try:
         content = decoder.decompress(record, length_bytes + 1)

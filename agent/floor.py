@@ -73,7 +73,7 @@ def load(files: Files) -> Floor:
         fields.refuse("sha256", "the file has changed since it was written; see `lockgate doctor`")
     roles = body.table("roles")
     return Floor(
-        roles={role: _role(roles.table(role)) for role in roles.keys()},  # noqa: SIM118
+        roles={role: _role(roles.table(role)) for role in roles.keys()},  # noqa: SIM118  # not a mapping
         counter=body.integer("counter", 0),
         time=body.time("time"),
     )

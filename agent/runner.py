@@ -10,6 +10,7 @@ from typing import Final, assert_never
 
 from agent import floor
 from agent.account import past_of, report_of
+from agent.board import SlotName, other
 from agent.device import Device
 from agent.errors import BootControlError, FetchError, Retry, TrustError, UpdateError
 from agent.health import Verdict, examine
@@ -109,7 +110,7 @@ class Runner:
                 f"a confirmed slot was expected to run, slot {booted} is on trial without a record "
                 "of it; restart the device"
             )
-        target = "b" if booted == "a" else "a"
+        target = other(booted)
         update = Update(
             id=f"{rollout.id}.{rollout.reissue}.{rollout.release}",
             rollout=rollout.id,
@@ -124,7 +125,7 @@ class Runner:
 
     def go_back(self) -> None:
         """Begin a trial of the slot that ran before, because someone at the device asked to."""
-        target = "b" if self._device.boot.booted() == "a" else "a"
+        target = other(self._device.boot.booted())
         previous = self.journal.installed.get(target)
         if previous is None:
             raise BootControlError(
@@ -290,6 +291,9 @@ class Runner:
         ):  # from here on the standby slot holds nothing to go back to
             journal = replace(journal, installed=_without(journal, update))
         if update.finished:
+            if update.state is State.REVERTED:
+                # U-Boot does not flush its own way back: a cut could bring the trial up once more.
+                self._device.boot.disarm()
             if update.state is State.CONFIRMED:
                 self._raise_counter(update.counter)
                 journal = replace(journal, installed=_with(journal, update))
@@ -306,11 +310,11 @@ class Runner:
             floor.store(files, raised)
 
 
-def _without(journal: Journal, update: Update) -> dict[str, Installed]:
+def _without(journal: Journal, update: Update) -> dict[SlotName, Installed]:
     return {slot: one for slot, one in journal.installed.items() if slot != update.target}
 
 
-def _with(journal: Journal, update: Update) -> dict[str, Installed]:
+def _with(journal: Journal, update: Update) -> dict[SlotName, Installed]:
     return {**journal.installed, update.target: Installed(update.release, update.counter)}
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final
+from typing import Final, assert_never
 
 from agent import journal as journals
 from agent.account import alarm, same_news, status_of
@@ -269,6 +269,8 @@ class Shift:
                     self._agenda.succeeded()
             case Verb.CONFIRM:
                 self._detail = "there is no trial to confirm"
+            case _:
+                assert_never(request.verb)
 
     def _verdict_asked(self) -> Verdict | None:
         """The verdict of someone at the device on the trial that runs."""
