@@ -65,7 +65,7 @@ def _fetch_all(candidate: Candidate, folder: Path, now: datetime) -> None:
         bootstrap=candidate.root_of_trust,
     )
     # The date is a parameter here, and python-tuf has none for it.
-    updater._trusted_set.reference_time = now  # noqa: SLF001
+    updater._trusted_set.reference_time = now  # noqa: SLF001  # no public one
     updater.refresh()
     for role in DELEGATED:
         for path in candidate.targets(role).signed.targets:

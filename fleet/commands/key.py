@@ -89,7 +89,12 @@ def _add(options: argparse.Namespace, workspace: Workspace, keys: KeyFolders) ->
     role = RoleName(options.role)
     key = _incoming(options, workspace, KeyKind(options.kind))
     statuses = add_key(
-        workspace, _with_new(options, keys), role, key, now(), threshold=options.threshold
+        workspace,
+        _with_new(options, workspace, keys),
+        role,
+        key,
+        now(),
+        threshold=options.threshold,
     )
     print_statuses(statuses, as_json=options.json)
 
@@ -98,7 +103,7 @@ def _rotate(options: argparse.Namespace, workspace: Workspace, keys: KeyFolders)
     role = RoleName(options.role)
     old = choose(role_keys(Stage(workspace), role), options.old)
     key = _incoming(options, workspace, kind_of(old))
-    folders = _with_new(options, keys)
+    folders = _with_new(options, workspace, keys)
     statuses = rotate_key(workspace, folders, role, key, now(), old=old.keyid)
     print_statuses(statuses, as_json=options.json)
     if not options.json:
@@ -112,8 +117,9 @@ def _incoming(options: argparse.Namespace, workspace: Workspace, kind: KeyKind) 
     return new_key(workspace, RoleName(options.role), kind, folder)
 
 
-def _with_new(options: argparse.Namespace, keys: KeyFolders) -> KeyFolders:
-    return KeyFolders((*keys.folders, options.into)) if options.into else keys
+def _with_new(options: argparse.Namespace, workspace: Workspace, keys: KeyFolders) -> KeyFolders:
+    """The key folders, and the one that a new key was just written to."""
+    return KeyFolders((*keys.folders, options.into or workspace.keys))
 
 
 def _make(folder: Path, kind: KeyKind) -> None:
