@@ -101,14 +101,16 @@ class Faults:
 
 
 def seeded_faults(seed: int, count: int) -> Faults:
-    """A bounded handful of network and system faults; the same seed gives the same ones."""
+    """A bounded handful of network and storage faults, and perhaps one reboot that goes wrong.
+
+    The same seed gives the same ones.
+    """
     chance = Generator(seed)  # noqa: S311  # repeatable on purpose
-    kinds: list[Kind] = [*Fetch, *Delivery, Reboot.ARGUMENT_DROPPED, Storing.DISK_FULL]
-    return Faults(
-        [
-            Fault(
-                kind=chance.choice(kinds), times=chance.randint(1, 3), after=chance.randint(0, 12)
-            )
-            for _ in range(count)
-        ]
-    )
+    kinds: list[Kind] = [*Fetch, *Delivery, Storing.DISK_FULL]
+    faults = [
+        Fault(kind=chance.choice(kinds), times=chance.randint(1, 3), after=chance.randint(0, 12))
+        for _ in range(count)
+    ]
+    if chance.randrange(2):
+        faults.append(Fault(kind=chance.choice(list(Reboot))))
+    return Faults(faults)

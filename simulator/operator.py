@@ -61,6 +61,7 @@ FLEET: Final = "simulated"
 THRESHOLD: Final = 2
 TOP_LEVEL: Final = tuple(role for role in RoleName if role not in DELEGATED)
 WINDOW_BYTES: Final = 4096
+"""Small, so that small images have several windows."""
 RELEASED_BEFORE: Final = timedelta(days=1)
 
 
@@ -76,6 +77,7 @@ class Operator:
     fleet: str = FLEET
     seed: int = 0
     answers: bool = True
+    window_bytes: int = WINDOW_BYTES
     content: dict[str, bytes] = field(default_factory=dict)
     reports: dict[str, Report] = field(default_factory=dict)
     reports_heard: list[Report] = field(default_factory=list)
@@ -105,7 +107,7 @@ class Operator:
         """Encode the images of one release for one kind of board; signed with the next publication."""
         images = []
         for part, content in parts.items():
-            encoded, blob = _encode(content, WINDOW_BYTES)
+            encoded, blob = _encode(content, self.window_bytes)
             self.content[encoded.payload.path] = blob
             images.append(
                 Image(
@@ -188,8 +190,12 @@ class Operator:
             self._answer(report)
 
     def outcomes(self) -> list[Outcome]:
-        """How updates ended, each once, in the order in which that was heard of."""
+        """What devices reported, each report once, in the order in which it was heard of."""
         return [report.outcome for report in self.reports.values()]
+
+    def endings(self) -> list[Outcome]:
+        """How updates ended, without what was refused outside of any."""
+        return [report.outcome for report in self.reports.values() if report.update]
 
     def _documents(self) -> dict[RoleName, dict[str, bytes]]:
         rollouts = encode_rollouts(Rollouts(self.fleet, self.rollouts))
