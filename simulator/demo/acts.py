@@ -13,6 +13,7 @@ from agent.rollout import bucket
 from simulator.demo.checks import (
     Promise,
     file_system_is_clean,
+    never_began,
     reported_once,
     reports_of,
     slot_holds,
@@ -157,6 +158,8 @@ class Story:
             due = {GOOD: "confirmed"} | ({BAD: "reverted"} if device.name in canaries else {})
             reports = reports_of(fleet.workspace.store, device.name)
             promises.append(reported_once(reports, device.name, due))
+            if device.name not in canaries:
+                promises.append(never_began(device, BAD))
         cut = devices[1]
         promises.append(
             Promise(

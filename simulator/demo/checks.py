@@ -61,7 +61,8 @@ def file_system_is_clean(device: DemoDevice, slot: str, folder: Path) -> Promise
         stdin=subprocess.DEVNULL,
     )
     lines = (result.stdout or result.stderr).strip().splitlines() or ["nothing printed"]
-    return Promise(f"{device.name}: e2fsck -fn {file.name}", result.returncode == 0, lines[-1])
+    seen = "clean" if result.returncode == 0 else lines[-1]
+    return Promise(f"{device.name}: e2fsck -fn {file.name}", result.returncode == 0, seen)
 
 
 def reported_once(
@@ -74,4 +75,16 @@ def reported_once(
         f"{device}: each terminal report is stored exactly once",
         found == sorted(wanted.items()) and len(ids) == len(reports),
         ", ".join(f"{release} {outcome}" for release, outcome in found) or "none",
+    )
+
+
+def never_began(device: DemoDevice, release: str) -> Promise:
+    """Whether a device was never told by its signed policy to take this release."""
+    begun = [
+        line.event
+        for line in device.simulation.trace.lines
+        if line.event == "accepted" and line.detail.startswith(f"{release} ")
+    ]
+    return Promise(
+        f"{device.name}: the halt came before release {release}", not begun, "never accepted"
     )

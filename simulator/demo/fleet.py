@@ -60,7 +60,8 @@ class DemoFleet:
     def command(self, *words: str, quiet: bool = False) -> str:
         """Run one command as an operator types it. Raises `CommandError`."""
         if not quiet:
-            self.typed(shlex.join(("lockgate-fleet", *words)))
+            shown = shlex.join(("lockgate-fleet", *words))
+            self.typed(shown.replace(f"{self.folder}/", ""))
         output = io.StringIO()
         with redirect_stdout(output), redirect_stderr(output):
             status = lockgate_fleet(["--dir", str(self.workspace.root), *words])
