@@ -1,5 +1,6 @@
 """The service: wires one boot of a device together and runs it until it must reboot or stop."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, assert_never
@@ -23,7 +24,8 @@ from agent.runner import Hooks, Reboot, Runner
 from agent.topics import Topics
 from agent.update import State
 
-LISTEN_S_MAX: Final = 3600.0
+LISTEN_S_MAX: Final = 600.0
+"""How long the service manager may hear nothing while there is nothing to do but listen."""
 PROGRESS_S: Final = 0.5
 DAMAGED_FILE: Final = "journal.damaged"
 
@@ -35,6 +37,14 @@ class Ending(StrEnum):
     STOPPED = "stopped"
 
 
+class StopAskedError(Exception):
+    """Ends whatever is under way, as a power cut might: the next start goes on from what is durable."""
+
+
+def _never() -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """One boot of one device: its world and what it was configured with."""
@@ -44,14 +54,18 @@ class Service:
     profile: BoardProfile
     root_of_trust: bytes
 
-    def run(self, deadline_s: float | None = None) -> Ending:
+    def run(self, deadline_s: float | None = None, stop: Callable[[], bool] = _never) -> Ending:
         """Settle what the last boot left, then listen, check and install.
 
-        Returns when a reboot was asked for, or at `deadline_s` of the monotonic clock. Raises
-        `ProfileError`, `BootControlError` and `InstallError` when the board is not as configured.
+        Returns when a reboot was asked for, at `deadline_s` of the monotonic clock, or soon after
+        `stop` says so and the broker's wait was woken. Raises `ProfileError`, `BootControlError` and
+        `InstallError` when the board is not as configured.
         """
-        shift = Shift(open_device(self.world, self.config, self.profile, self.root_of_trust))
-        return shift.work(deadline_s)
+        shift = Shift(open_device(self.world, self.config, self.profile, self.root_of_trust), stop)
+        try:
+            return shift.work(deadline_s)
+        except StopAskedError:
+            return shift.leave()
 
 
 def open_device(
@@ -74,8 +88,9 @@ def open_device(
 class Shift:
     """One boot's work: who listens, who decides, who moves the update."""
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: Device, stop: Callable[[], bool] = _never) -> None:
         self._device = device
+        self._stop = stop
         world, config = device.world, device.config
         self._link = Link(
             world.broker,
@@ -107,7 +122,12 @@ class Shift:
             )
             if deadline_s is not None:
                 wait_s = min(wait_s, max(0.0, deadline_s - clock.monotonic_s()))
+            self._say_alive()
             self._tend(wait_s)
+        return self.leave()
+
+    def leave(self) -> Ending:
+        """Say goodbye to the broker."""
         self._link.close()
         return Ending.STOPPED
 
@@ -151,8 +171,8 @@ class Shift:
 
     def _turn(self) -> Ending | None:
         """One turn of the loop: what was asked, then a step of the update, or a check."""
-        self._take_request()
         try:
+            self._take_request()
             if self._runner.update is not None:
                 return self._step() if self._agenda.step_is_due() else None
             if self._agenda.check_is_due():
@@ -218,9 +238,11 @@ class Shift:
             self._detail = f"{error.code}: {error}"
 
     def _tend(self, timeout_s: float) -> bool:
-        """Keep the link for so long; take in what came."""
+        """Keep the link for so long; take in what came. Raises `StopAskedError`."""
         self._show_progress()
+        self._heed_stop()
         self._link.tend(timeout_s, self._runner.journal.reports)
+        self._heed_stop()
         for spread_s in self._link.take_notices():
             self._agenda.noticed(spread_s)
         stored = self._link.take_receipts()
@@ -230,6 +252,10 @@ class Shift:
             except StateError as error:  # sent again later; the fleet stores it once
                 self._detail = f"{error.code}: {error}"
         return self._link.connected
+
+    def _heed_stop(self) -> None:
+        if self._stop():
+            raise StopAskedError
 
     def _show_progress(self) -> None:
         now_s = self._device.world.clock.monotonic_s()
@@ -243,6 +269,13 @@ class Shift:
             self._status = status
             self._link.show(status)
             self._device.world.system.progress(f"{status.phase} {status.detail}".strip())
+
+    def _say_alive(self) -> None:
+        """Tell the service manager, also of what the broker cannot be told."""
+        update, link = self._runner.update, self._link
+        phase = "idle" if update is None else update.state.value
+        session = "" if link.connected else f"no session with the broker: {link.last_error}"
+        self._device.world.system.progress(f"{phase} {session or self._detail}".strip())
 
     def _take_request(self) -> None:
         try:

@@ -1,0 +1,78 @@
+"""`lockgate`: parses, calls one verb, prints its errors; each verb is a module of `agent/commands`."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Final
+
+from agent.account import VERSION
+from agent.commands.output import print_error
+from agent.errors import UpdateError
+
+COMMANDS: Final = (
+    "run",
+    "status",
+    "check",
+    "install",
+    "confirm",
+    "revert",
+    "defer",
+    "explain",
+    "history",
+    "doctor",
+    "identity",
+)
+"""Modules of `agent.commands`; each has `add(subparsers)`, which sets `run` on its parser."""
+CONFIG: Final = "/etc/lockgate/agent.toml"
+INTERRUPTED: Final = 130
+
+Run = Callable[[argparse.Namespace], int]
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line, for the program and for the documentation's test."""
+    parser = argparse.ArgumentParser(
+        prog="lockgate",
+        description="Firmware updates for this device, undone by themselves when they fail.",
+        epilog="exit status: 0 done, 3 nothing to do, 4 a reboot is due; "
+        "`lockgate explain CODE` says what any other means",
+    )
+    parser.add_argument("--version", action="version", version=f"lockgate {VERSION}")
+    parser.add_argument("--config", default=CONFIG, metavar="FILE", help=f"default: {CONFIG}")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    subparsers = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for name in COMMANDS:
+        import_module(f"agent.commands.{name}").add(subparsers)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; the exit status is that of `docs/exit-codes.md`."""
+    options = build_parser().parse_args(arguments)
+    run: Run = options.run
+    try:
+        status = run(options)
+        sys.stdout.flush()
+    except UpdateError as error:
+        print_error(options, error)
+        return error.exit_status
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except OSError as error:
+        _close_output()
+        print(f"lockgate: error: the output cannot be written: {error}", file=sys.stderr)
+        return UpdateError.exit_status
+    return status
+
+
+def _close_output() -> None:
+    """Let the interpreter end without trying once more to write what nobody takes."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+"""What is ahead of this device: the decision with its reasons, and what it would fetch and write."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final, assert_never
+
+from agent import journal as journals
+from agent.board import SlotName, other
+from agent.commands.output import size_words
+from agent.commands.overlay import OverlayFiles
+from agent.device import Device
+from agent.errors import StateError
+from agent.journal import Journal
+from agent.plan import make_plan
+from agent.policy import Decision, Defer, Proceed, Stay, decide
+from agent.strict import format_time
+from agent.update import Installation
+
+NOTHING_TO_DO: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """The decision at one moment; `plan` is empty unless an update is open."""
+
+    decision: Decision
+    now: datetime
+    target: SlotName
+    plan: tuple[Installation, ...]
+    under_way: str
+
+    @property
+    def exit_status(self) -> int:
+        """Whether there is something to do."""
+        return 0 if isinstance(self.decision, Proceed) or self.under_way else NOTHING_TO_DO
+
+
+def without_traces(device: Device) -> Device:
+    """The same device, whose own files are only written in memory."""
+    world = replace(device.world, files=OverlayFiles(device.world.files))
+    return replace(device, world=world)
+
+
+def load_journal(device: Device) -> Journal:
+    """The journal. Raises `StateError` when it cannot be read, because the service settles that."""
+    journal = journals.load(device.world.files)
+    if journal is None:
+        raise StateError(
+            f"{device.config.paths.state}/{journals.FILE}: a journal was expected, something else "
+            "found; `lockgate run` sets it aside and settles the device, start the service"
+        )
+    return journal
+
+
+def look(device: Device, *, hurry: bool) -> Outlook:
+    """Refresh and decide as the service would. Raises `TrustError`, `FetchError`, `RefusedError`."""
+    journal = load_journal(device)
+    target = other(device.boot.booted())
+    with device.session() as session:
+        now = device.now()
+        facts = device.policy_facts(journal, hurry=hurry)
+        decision = decide(session.rollouts(), session.halts(), facts, now)
+        plan: tuple[Installation, ...] = ()
+        if isinstance(decision, Proceed):
+            release, _ = session.release(decision.rollout.release)
+            plan = make_plan(release, decision.rollout, device.profile, device.sizes(target))
+    update = journal.update
+    under_way = "" if update is None or update.finished else update.state.value
+    return Outlook(decision, now, target, plan, under_way)
+
+
+def document(device: Device, outlook: Outlook) -> dict[str, object]:
+    """The outlook as JSON, as `docs/commands.md` has it."""
+    decision = outlook.decision
+    rollout = None if isinstance(decision, Stay) else decision.rollout
+    until = decision.until if isinstance(decision, Defer) else None
+    return {
+        "decision": decision_word(decision),
+        "at": format_time(outlook.now),
+        "under_way": outlook.under_way,
+        "rollout": "" if rollout is None else rollout.id,
+        "release": "" if rollout is None else rollout.release,
+        "counter": 0 if rollout is None else rollout.counter,
+        "until": "" if until is None else format_time(until),
+        "reasons": [
+            {"rollout": reason.rollout, "sentence": reason.sentence} for reason in decision.reasons
+        ],
+        "images": [_image(device, outlook.target, one) for one in outlook.plan],
+    }
+
+
+def decision_word(decision: Decision) -> str:
+    """One word for the decision."""
+    match decision:
+        case Proceed():
+            return "update"
+        case Defer():
+            return "later"
+        case Stay():
+            return "nothing"
+        case _ as never:
+            assert_never(never)
+
+
+def lines(device: Device, outlook: Outlook) -> list[str]:
+    """The outlook for people."""
+    told = [_headline(outlook.decision)]
+    if outlook.under_way:
+        told.append(f"an update is under way already: {outlook.under_way}")
+    told += [
+        f"  {reason.rollout}: {reason.sentence}" if reason.rollout else f"  {reason.sentence}"
+        for reason in outlook.decision.reasons
+    ]
+    for one in outlook.plan:
+        path = device.profile.slots[outlook.target].parts[one.part]
+        told.append(
+            f"  {one.part}: {size_words(one.length_bytes)} onto {path} (slot {outlook.target}), "
+            f"at most {size_words(one.payload.length_bytes)} to fetch"
+        )
+    return told
+
+
+def _headline(decision: Decision) -> str:
+    match decision:
+        case Proceed(rollout=rollout):
+            return f"an update is open: release {rollout.release}"
+        case Defer(rollout=rollout, until=until):
+            return f"an update comes later: release {rollout.release}, from {format_time(until)}"
+        case Stay():
+            return "there is nothing for this device"
+        case _ as never:
+            assert_never(never)
+
+
+def _image(device: Device, target: SlotName, one: Installation) -> dict[str, object]:
+    return {
+        "part": one.part,
+        "slot": target,
+        "device": device.profile.slots[target].parts[one.part],
+        "length_bytes": one.length_bytes,
+        "sha256": one.sha256,
+        "payload_bytes": one.payload.length_bytes,
+        "blob": one.payload.blob,
+    }

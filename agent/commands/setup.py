@@ -1,0 +1,153 @@
+"""What a verb works on: the files that `agent.toml` names, the device that they describe, its lock."""
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from agent.board import BoardProfile, TrybootSettings, UbootSettings, parse_profile
+from agent.config import Config, parse_config
+from agent.device import Device
+from agent.errors import BusyError, ConfigError, InstallError, ProfileError, UpdateError
+from agent.interfaces import Storage, World
+from agent.linux.lock import StateLock
+from agent.linux.wake import Waker
+from agent.linux.world import local_world, wake_path
+from agent.request import Request, leave
+from agent.service import open_device
+from agent.strict import Refusal, load_json
+
+FILE_BYTES_MAX: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """One device as it was configured."""
+
+    config: Config
+    profile: BoardProfile
+    root_of_trust: bytes
+
+    def open(self, world: World) -> Device:
+        """The device as it runs now. Raises `ProfileError`, `BootControlError`."""
+        check_devices(self.config, self.profile, world.storage)
+        return open_device(world, self.config, self.profile, self.root_of_trust)
+
+
+@dataclass(frozen=True, slots=True)
+class RunningService:
+    """The service, as seen by a verb that found the lock taken; `busy` is the error of that."""
+
+    setup: Setup
+    busy: BusyError
+
+    def ask(self, request: Request) -> None:
+        """Leave a request and wake the service. Raises `BusyError` when something else has the lock."""
+        path = wake_path(self.setup.config)
+        if not Waker.send(path):
+            raise self.busy
+        leave(local_world(self.setup.config).files, request)
+        Waker.send(path)
+
+
+def read_setup(options: argparse.Namespace) -> Setup:
+    """Everything that `--config` leads to. Raises `ConfigError`, `ProfileError`."""
+    config = read_config(options.config)
+    return Setup(config, read_profile(config, options.config), read_root_of_trust(config))
+
+
+def read_config(path: str) -> Config:
+    """`agent.toml`. Raises `ConfigError`."""
+    advice = "name it with --config, or enrol the device"
+    return parse_config(read_file(path, "the settings", advice, ConfigError), path)
+
+
+def read_profile(config: Config, source: str) -> BoardProfile:
+    """The board profile that the settings name. Raises `ProfileError`."""
+    path = config.device.profile
+    advice = f"correct device.profile in {source}"
+    return parse_profile(read_file(path, "the board profile", advice, ProfileError), path)
+
+
+def read_root_of_trust(config: Config) -> bytes:
+    """The fleet's first root metadata. Raises `ConfigError`."""
+    path = config.paths.root_of_trust
+    advice = "copy root.json from the device's enrolment folder, or correct paths.root_of_trust"
+    content = read_file(path, "the fleet's root of trust", advice, ConfigError)
+    fields = load_json(content, length_max=FILE_BYTES_MAX, refusal=Refusal(ConfigError, path))
+    for key in ("signed", "signatures"):
+        if key not in fields:
+            fields.refuse(key, "missing; signed root metadata was expected")
+    return content
+
+
+def read_file(path: str, what: str, advice: str, refusal: type[UpdateError]) -> bytes:
+    """A file of bounded length, or the refusal with its name and what to do."""
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(FILE_BYTES_MAX + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise refusal(f"{path}: {what} was expected here: {reason}; {advice}") from error
+    if len(content) > FILE_BYTES_MAX:
+        raise refusal(f"{path}: {what} of at most {FILE_BYTES_MAX} bytes was expected; {advice}")
+    return content
+
+
+def check_certificates(config: Config) -> None:
+    """See that what TLS needs can be read. Raises `ConfigError`."""
+    broker = config.broker
+    for key, path in (
+        ("broker.authority", broker.authority),
+        ("broker.certificate", broker.certificate),
+        ("broker.key", broker.key),
+        ("repository.authority", config.repository.authority),
+    ):
+        advice = f"enrol the device, or correct {key} in agent.toml"
+        read_file(path, f"the file of {key}", advice, ConfigError)
+
+
+def check_devices(config: Config, profile: BoardProfile, storage: Storage) -> None:
+    """See that every device of the profile is there. Raises `ProfileError` with the file and the key."""
+    for key, path in device_keys(profile):
+        try:
+            size_bytes = storage.device(path).size_bytes
+        except InstallError as error:
+            raise ProfileError(
+                f"{config.device.profile}: {key}: a device was expected at {path}: {error}"
+            ) from error
+        if size_bytes == 0:
+            raise ProfileError(
+                f"{config.device.profile}: {key}: a device with room was expected at {path}, it has "
+                "0 bytes; partition the medium as the profile says"
+            )
+
+
+def device_keys(profile: BoardProfile) -> Iterator[tuple[str, str]]:
+    """Each key of the profile that names a device, with the device."""
+    for name, slot in profile.slots.items():
+        for part, path in slot.parts.items():
+            yield f"slots.{name}.parts.{part}", path
+    match profile.boot:
+        case TrybootSettings() as tryboot:
+            yield "boot.config_partition", tryboot.config_partition
+        case UbootSettings() as uboot:
+            for position, copy in enumerate(uboot.copies):
+                yield f"boot.copies[{position}].device", copy.device
+
+
+def alone_or_asked(
+    options: argparse.Namespace,
+    alone: Callable[[Device], int],
+    asked: Callable[[RunningService], int],
+) -> int:
+    """Do it here under the lock, or ask the service that has the lock to do it."""
+    setup = read_setup(options)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(StateLock(setup.config.paths.state))
+        except BusyError as busy:
+            return asked(RunningService(setup, busy))
+        return alone(setup.open(local_world(setup.config)))
