@@ -27,7 +27,8 @@ check: setup ## format, lint, types and the rules of the house
 test: setup system-packages ## run all tests
 	.venv/bin/pytest -n 2 --dist worksteal
 
-demo: setup ## watch an update, a power cut and a revert on a simulated board
+demo: setup ## watch a fleet update itself through a power cut and a bad release
+	@scripts/system-packages || true # it says what is missing; the broker has an embedded stand-in
 	@.venv/bin/python -m simulator.demo
 
 bench-idle: setup ## measure what the agent costs while nothing happens
