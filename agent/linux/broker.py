@@ -19,6 +19,7 @@ from agent.linux.wake import Waker
 
 TOPIC_MESSAGES_MAX: Final = 8
 OPEN_TIMEOUT_S: Final = 10.0  # to connect, and again until everything is granted
+WAIT_S_MAX: Final = 86_400.0  # poll(2) counts milliseconds in 31 bits
 VERSIONS: Final = (MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311)
 
 
@@ -151,6 +152,7 @@ class MqttBroker:
         if connection is not None:
             poller.register(connection.fileno(), events(connection))
             left_s = 0.0 if connection.has_pending else min(left_s, connection.next_ping_s())
+        left_s = min(left_s, WAIT_S_MAX)
         if self._waker is not None:
             poller.register(self._waker.fileno(), select.POLLIN)
         poller.poll(math.ceil(left_s * 1000))  # rounded up: waking early would be for nothing

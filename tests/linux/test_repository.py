@@ -306,10 +306,10 @@ def test_environment_changes_nothing(place: Place) -> None:
         "repository.close()\n"
     )
     proxies = {"https_proxy": "http://127.0.0.1:1", "all_proxy": "http://127.0.0.1:1"}
-    bundle = {"REQUESTS_CA_BUNDLE": "/nowhere", "SSL_CERT_FILE": "/nowhere"}
+    authorities = {"REQUESTS_CA_BUNDLE": "/nowhere", "SSL_CERT_FILE": "/nowhere"}
     child = subprocess.run(
         (sys.executable, "-c", script),
-        env=proxies | bundle, capture_output=True, check=True, timeout=30,
+        env=proxies | authorities, capture_output=True, check=True, timeout=30,
     )  # fmt: skip
     assert child.stdout == b"b'\\x00\\x01\\x02'\n"
 
