@@ -15,9 +15,11 @@ from enum import StrEnum
 from typing import Final, Protocol
 
 from agent.errors import BrokerError, StateError, UpdateError
+from agent.notice import Notice, encode_notice
 from agent.report import IDS_MAX, Outcome, Receipt, Report, encode_receipt
 from agent.rollout import Halts, Rollouts
 from agent.topics import Topics
+from fleet import files
 from fleet.certificates import COLLECTOR_NAME, Holder, identity
 from fleet.guard import HaltWish, verdicts
 from fleet.incoming import sort
@@ -31,6 +33,7 @@ WAIT_S: Final = 0.25
 STABLE_S: Final = 60.0
 RESTORE_AFTER_S: Final = 1.0
 GUARD_RETRY_S: Final = 10.0
+HALT_SPREAD_S: Final = 0  # a halt is worth a burst
 FAILURES: Final = (Outcome.FAILED, Outcome.REVERTED)
 
 
@@ -66,7 +69,7 @@ class Rail(Protocol):
         ...
 
     def halt(self, wish: HaltWish) -> None:
-        """Sign the halt with the one online key, publish it, and notify the fleet."""
+        """Sign the halt with the one online key and publish it; the collector notifies the fleet."""
         ...
 
 
@@ -98,6 +101,7 @@ class Collector:
         self._last_message_s = 0.0
         self._guard_at_s: float | None = 0.0
         self._notice_seen = False
+        self._notice_due = False
 
     @property
     def counts(self) -> Counter[EventKind]:
@@ -160,6 +164,8 @@ class Collector:
                 if not self._notice_seen and time.monotonic() - connected_s > RESTORE_AFTER_S:
                     self._restore_notice(session, topics.fleet_notice)
                 self._guard()
+                if self._notice_due:
+                    self._send_notice(session, topics.fleet_notice)
         finally:
             session.close()
 
@@ -172,16 +178,16 @@ class Collector:
         sorted_ = sort((message for message in messages if message.topic != notice), self._fleet)
         batch = sorted_.batch
         times = self._store.keep(batch, datetime.now(UTC))
-        for device, ids in receipts(batch.reports):
-            topic = Topics(fleet=self._fleet, device=device).receipt
-            session.publish(topic, encode_receipt(Receipt(ids=ids)))
-        session.flush()
         for ignored in sorted_.ignored:
             self._count(EventKind.IGNORED, ignored.device, ignored.reason)
         for report, count in zip(batch.reports, times, strict=True):
             self._account(report, count)
         self._counts[EventKind.STATUS] += len(batch.statuses)
         self._counts[EventKind.PRESENCE] += len(batch.presences)
+        for device, ids in receipts(batch.reports):
+            topic = Topics(fleet=self._fleet, device=device).receipt
+            session.publish(topic, encode_receipt(Receipt(ids=ids)))
+        session.flush()
 
     def _account(self, report: Report, count: int) -> None:
         kind = EventKind.STORED if count == 1 else EventKind.REPEATED
@@ -198,6 +204,14 @@ class Collector:
             session.flush()
             self._count(EventKind.RESTORED, "", "the broker had lost the fleet's notice")
 
+    def _send_notice(self, session: Session, topic: str) -> None:
+        """Tell the fleet of a halt; tried again in the next session when this one fails."""
+        content = encode_notice(Notice(spread_s=HALT_SPREAD_S))
+        files.replace(last_notice(self._workspace), content)
+        session.publish(topic, content, retain=True)
+        session.flush()
+        self._notice_due = False
+
     def _guard(self) -> None:
         if self._rail is None or self._guard_at_s is None or time.monotonic() < self._guard_at_s:
             return
@@ -205,6 +219,7 @@ class Collector:
         try:
             for wish in verdicts(*self._rail.documents(), self._store.failures()):
                 self._rail.halt(wish)
+                self._notice_due = True
                 self._count(EventKind.HALTED, "", f"rollout {wish.rollout}: {wish.reason}")
         except UpdateError as error:
             self._guard_at_s = time.monotonic() + GUARD_RETRY_S

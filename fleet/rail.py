@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Final
 
 from tuf.api.metadata import Targets
 
@@ -20,15 +19,11 @@ from fleet import files
 from fleet.guard import HaltWish
 from fleet.keys import KeyFolders
 from fleet.metadata import RoleName, decode
-from fleet.notify import notify
 from fleet.publish import publish
 from fleet.published import Published
 from fleet.rollout import current_halts, find, halted
-from fleet.session import BrokerAddress
 from fleet.staging import Stage, restage
 from fleet.workspace import Workspace
-
-HALT_SPREAD_S: Final = 0  # a halt is worth a burst
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +31,6 @@ class WorkspaceRail:
     """The rail of one workspace, where the halts, snapshot and timestamp keys must lie."""
 
     workspace: Workspace
-    address: BrokerAddress | None = None
 
     def documents(self) -> tuple[Rollouts, Halts]:
         """What devices can fetch now; empty before the first publication. Raises `TrustError`."""
@@ -49,7 +43,7 @@ class WorkspaceRail:
         )
 
     def halt(self, wish: HaltWish) -> None:
-        """Halt the issue that failed, even when a later one waits in the stage; publish; notify.
+        """Halt the issue that failed, even when a later one waits in the stage, and publish that.
 
         A cut before the publication leaves a staged halt, which the next call publishes.
         """
@@ -57,7 +51,6 @@ class WorkspaceRail:
         keys = KeyFolders((self.workspace.keys,))
         self._stage_halt(wish, keys, now)
         publish(self.workspace, keys, now, only=(RoleName.HALTS,))
-        notify(self.workspace, spread_s=HALT_SPREAD_S, address=self.address)
 
     def _stage_halt(self, wish: HaltWish, keys: KeyFolders, now: datetime) -> None:
         rollouts, _ = self.documents()

@@ -26,7 +26,7 @@ from fleet.certificates import Holder, identity
 from fleet.workspace import Workspace
 
 START_TIMEOUT_S: Final = 15.0
-STOP_TIMEOUT_S: Final = 5
+STOP_TIMEOUT_S: Final = 1
 BACKLOG: Final = 512
 NEVER_CHANGES: Final = re.compile(r"(\d+|[0-9a-f]{64})\.[A-Za-z0-9._-]+|[0-9a-f]{64}")
 FOR_EVER: Final = b"public, max-age=31536000, immutable"
@@ -41,6 +41,16 @@ class Traffic:
 
     requests: int
     sent_bytes: int
+
+
+class PromptServer(uvicorn.Server):
+    """Ends at once: idle clients never answer TLS's goodbye, and cut downloads are resumed."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drop every connection, then end as usual."""
+        for connection in tuple(self.server_state.connections):
+            connection.transport.abort()
+        await super().shutdown(sockets)
 
 
 class HttpsServer:
@@ -64,6 +74,7 @@ class HttpsServer:
         self._counter: TrafficCounter | None = None
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
+        self._listener: socket.socket | None = None
         self._port = 0
 
     @property
@@ -90,13 +101,9 @@ class HttpsServer:
 
     def start(self) -> None:
         """Start it; return when it listens."""
+        server = self._new_server()
         listener = listening_socket(self._bind, self._asked_port)
-        self._port = listener.getsockname()[1]
-        try:
-            server = self._new_server()
-        except ConfigError:
-            listener.close()
-            raise
+        self._listener, self._port = listener, listener.getsockname()[1]
         thread = threading.Thread(
             target=server.run, args=([listener],), name="https-server", daemon=True
         )
@@ -117,12 +124,16 @@ class HttpsServer:
             self._server.should_exit = True
             self._thread.join(START_TIMEOUT_S)
             self._server = self._thread = None
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
 
     def run(self) -> None:
         """Serve in this thread until the process is asked to end."""
-        listener = listening_socket(self._bind, self._asked_port)
-        self._port = listener.getsockname()[1]
-        self._new_server().run([listener])
+        server = self._new_server()
+        with listening_socket(self._bind, self._asked_port) as listener:
+            self._port = listener.getsockname()[1]
+            server.run([listener])
 
     def _new_server(self) -> uvicorn.Server:
         files = identity(self._workspace, Holder.REPOSITORY)
@@ -147,7 +158,7 @@ class HttpsServer:
                 f"{files.certificate}: the repository's certificate and key were expected: {error}; "
                 "run `lockgate-fleet init`"
             ) from error
-        return uvicorn.Server(config)
+        return PromptServer(config)
 
 
 def listening_socket(bind: str, port: int) -> socket.socket:

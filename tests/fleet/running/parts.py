@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -66,6 +66,7 @@ def a_report(device: str, name: str = "one", **changes: object) -> Report:
 
 
 def new_fleet(folder: Path) -> Workspace:
+    folder.mkdir(exist_ok=True)
     workspace = Workspace(folder)
     settings = FleetSettings(FLEET, "localhost", 8883, "https://localhost:8443")
     workspace.write_settings(settings)
@@ -137,7 +138,9 @@ def everything(session: Session, *, quiet_s: float = 0.5) -> list[Received]:
 
 
 def receipted(messages: tuple[Received, ...]) -> list[str]:
-    return [id_ for message in messages for id_ in parse_receipt(message.content).ids]
+    """The ids in receipts; the embedded broker may send a retained notice twice between them."""
+    receipts = (message for message in messages if message.topic.endswith("/receipt"))
+    return [id_ for receipt in receipts for id_ in parse_receipt(receipt.content).ids]
 
 
 def send_until_receipted(
@@ -170,3 +173,10 @@ def send_until_receipted(
         finally:
             session.close()
     return sessions
+
+
+def wait_until(condition: Callable[[], bool], within_s: float = 10) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -3,7 +3,6 @@
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -45,6 +44,7 @@ from tests.fleet.running.parts import (
     send_until_receipted,
     the_operator,
     topics_of,
+    wait_until,
 )
 
 
@@ -60,13 +60,6 @@ def row_of(workspace: Workspace, device: str) -> DeviceRow | None:
     store.open()
     with closing(store):
         return next((row for row in store.devices() if row.device == device), None)
-
-
-def wait_until(condition: Callable[[], bool], within_s: float = 10) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_a_report_that_arrives_five_times_is_stored_once_and_receipted_each_time(
