@@ -17,7 +17,7 @@ from agent.health import Verdict, examine
 from agent.install import Job, Meter, install
 from agent.journal import Installed, Journal, store
 from agent.plan import make_plan
-from agent.policy import halted
+from agent.policy import Proceed, decide, halted
 from agent.report import clean
 from agent.rollout import Rollout
 from agent.update import Event, State, Update, advance, resume
@@ -68,6 +68,7 @@ class Runner:
         self._hooks = hooks
         self.journal = journal
         self.meter = Meter()
+        self._interrupted = False
 
     @property
     def update(self) -> Update | None:
@@ -120,7 +121,7 @@ class Runner:
             state=State.ACCEPTED,
             target=target,
         )
-        self.meter = Meter()
+        self.meter, self._interrupted = Meter(), False
         self.record(replace(self.journal, update=update))
 
     def go_back(self) -> None:
@@ -196,6 +197,9 @@ class Runner:
 
     def _install(self, update: Update) -> Move:
         """A cut leaves a standby slot that cannot start, or is whole; running it again resumes."""
+        if self._interrupted and not self._still_wanted(update):
+            return self._stopped(update)
+        self._interrupted = True
         device = self._device
         jobs = tuple(
             Job(installation, device.part(update.target, installation.part))
@@ -204,6 +208,7 @@ class Runner:
         before = replace(self.meter, done_bytes=0)
         self.meter.done_bytes = 0
         install(jobs, device.world.repository, self.meter, self._breathe)
+        self._interrupted = False
         return Move(
             replace(
                 update,
@@ -228,18 +233,27 @@ class Runner:
                 f"{update.attempts} trials ended without a verdict; the last one did not come back"
             )
             return Move(_blamed(update, "trial-lost", told), Event.TRIALS_USED_UP)
-        if update.rollout and self._halted_meanwhile(update):
+        if update.rollout and not self._still_wanted(update):
             return self._stopped(update)
         armed = replace(update, boot_id=self._device.facts.boot_id)
         return Move(armed, Event.TRIAL_STARTING)
 
-    def _halted_meanwhile(self, update: Update) -> bool:
-        """Look once more before the switch; what was decided and installed goes on without news."""
+    def _still_wanted(self, update: Update) -> bool:
+        """Look once more; without news, what was decided goes on.
+
+        A newer release that this device would take ends an update which cannot be fetched for good.
+        """
         try:
             with self._device.session() as session:
-                return halted(update.rollout, update.reissue, session.halts())
+                rollouts, halts = session.rollouts(), session.halts()
         except (FetchError, TrustError):
+            return True
+        listed = any(one.id == update.rollout for one in rollouts.rollouts)
+        if not listed or halted(update.rollout, update.reissue, halts):
             return False
+        facts = self._device.policy_facts(self.journal, hurry=False)
+        decision = decide(rollouts, halts, facts, self._device.now())
+        return not isinstance(decision, Proceed) or decision.rollout.counter <= update.counter
 
     def _judge(self, update: Update) -> Move:
         """A cut before the confirmation counts as one trial; one after it is found by `settle`."""
@@ -268,7 +282,7 @@ class Runner:
         return Reboot("")
 
     def _stopped(self, update: Update) -> Move:
-        told = "the rollout was halted or withdrawn before this device had switched"
+        told = "the rollout was halted, withdrawn or overtaken before this device had switched"
         return Move(_blamed(update, "halted", told), Event.GAVE_UP)
 
     def _given_up(self, update: Update, error: UpdateError) -> Move:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, assert_never
 
+from agent import floor
 from agent import journal as journals
 from agent.account import alarm, same_news, status_of
 from agent.agenda import Agenda
@@ -15,7 +16,7 @@ from agent.device import Device
 from agent.errors import NoticeError, Retry, StateError, UpdateError
 from agent.health import Verdict
 from agent.interfaces import World
-from agent.journal import Journal
+from agent.journal import Installed, Journal
 from agent.link import Link
 from agent.policy import Decision, Defer, Proceed, decide
 from agent.report import Report, Status
@@ -28,6 +29,8 @@ LISTEN_S_MAX: Final = 600.0
 """How long the service manager may hear nothing while there is nothing to do but listen."""
 PROGRESS_S: Final = 0.5
 DAMAGED_FILE: Final = "journal.damaged"
+DAMAGED_FLOOR_FILE: Final = "floor.damaged"
+UNKNOWN_RELEASE: Final = "unknown"
 
 
 class Ending(StrEnum):
@@ -107,6 +110,7 @@ class Shift:
         self._detail = ""
         self._hurry = False
         self._request: Request | None = None
+        self._mended = ""
 
     def work(self, deadline_s: float | None) -> Ending:
         """Until a reboot is due or the time is up."""
@@ -132,8 +136,8 @@ class Shift:
         return Ending.STOPPED
 
     def _begin(self) -> Ending | None:
-        files = self._device.world.files
-        journal = journals.load(files)
+        self._mend_floor()
+        journal = journals.load(self._device.world.files)
         if journal is None:
             return self._begin_without_journal()
         self._runner.journal = journal
@@ -142,6 +146,10 @@ class Shift:
             made_with = self._device.running(journal)
             journal = replace(journal, installed={**journal.installed, booted: made_with})
             self._runner.record(journal)
+        if self._mended:
+            self._runner.record(
+                journal.with_report(alarm(self._device, journal, "state", self._mended))
+            )
         self._runner.settle()
         self._agenda.start()
         self._show(self._runner.journal)
@@ -154,19 +162,40 @@ class Shift:
         files = self._device.world.files
         files.replace(DAMAGED_FILE, files.read(journals.FILE) or b"")
         told = "the journal could not be read; it was set aside and the device looks again"
-        journal = Journal().with_report(alarm(self._device, Journal(), "state", told))
+        unknown = Installed(UNKNOWN_RELEASE, floor.load(files).counter)
+        journal = Journal(installed={self._device.boot.booted(): unknown})
+        journal = journal.with_report(alarm(self._device, journal, "state", told))
         self._runner.record(journal)
         self._agenda.start()
         return self._leave_foreign_trial()
 
+    def _mend_floor(self) -> None:
+        """A floor that cannot be read: start from what else is known, and say so.
+
+        The durable metadata still stands against rollback; only both lost at once would open a way.
+        """
+        files = self._device.world.files
+        try:
+            floor.load(files)
+        except StateError as error:
+            files.replace(DAMAGED_FLOOR_FILE, files.read(floor.FILE) or b"")
+            journal = journals.load(files) or Journal()
+            counter = max((one.counter for one in journal.installed.values()), default=0)
+            floor.store(files, floor.Floor(counter=counter))
+            self._mended = f"{error}; it was set aside and made anew"
+
     def _leave_foreign_trial(self) -> Ending | None:
-        """A trial that nobody remembers cannot be judged: the confirmed slot is the safe one."""
+        """A trial that nobody remembers cannot be judged: the confirmed slot is the safe one.
+
+        A slot that runs without a trial although it is not the default is left alone: the bootloader
+        had to take it, and another reboot would lead here again.
+        """
         boot = self._device.boot
-        if boot.booted() == boot.default() and not boot.armed():
+        on_trial = boot.armed() or bool(self._device.facts.tryboot)
+        if boot.booted() == boot.default() or not on_trial:
+            boot.disarm()
             return None
         boot.disarm()
-        if boot.booted() == boot.default():
-            return None
         return self._reboot("")
 
     def _turn(self) -> Ending | None:
