@@ -6,6 +6,7 @@ until the stack ends. None of that reaches anything that decides.
 
 import json
 import re
+import reprlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, NoReturn
@@ -16,14 +17,17 @@ DEPTH_MAX: Final = 32
 INTEGER_MAX: Final = 2**53 - 1
 NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 SHA256: Final = re.compile(r"[0-9a-f]{64}")
-STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"')
+STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+"""A string, or what never became one: each byte is looked at once, however the quotes are set."""
+SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 BRACKET: Final = re.compile(rb"[\[\]{}]")
 TIME_FORMAT: Final = "%Y-%m-%dT%H:%M:%SZ"
 
 
 def format_time(time: datetime) -> str:
     """A date as it is written in every signed or published document: UTC, whole seconds."""
-    return time.astimezone(UTC).strftime(TIME_FORMAT)
+    whole = time.astimezone(UTC).replace(microsecond=0, tzinfo=None)
+    return f"{whole.isoformat()}Z"  # strftime leaves years before 1000 short, and unreadable
 
 
 def encode_json(document: Mapping[str, object]) -> bytes:
@@ -59,6 +63,8 @@ def load_json(content: bytes, *, length_max: int, refusal: Refusal) -> "Fields":
             parse_float=_no_number,
             parse_constant=_no_number,
         )
+        if SURROGATE.search(content):  # a lone one is no text: nothing could write it again
+            json.dumps(document, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         refusal.raise_it("", f"not the strict JSON that was expected: {error}")
     if not isinstance(document, dict):
@@ -85,6 +91,14 @@ def _small_integer(digits: str) -> int:
     if len(digits) > 17 or abs(int(digits)) > INTEGER_MAX:
         raise ValueError("an integer is larger than 2^53")
     return int(digits)
+
+
+def _shown(value: object) -> str:
+    """A value for an error's sentence: short, however deep or long it is."""
+    try:
+        return reprlib.repr(value)
+    except ValueError:  # Python refuses to write an integer of thousands of digits
+        return "a number without end"
 
 
 def _no_number(text: str) -> NoReturn:
@@ -118,7 +132,7 @@ class Fields:
             self.refuse(key, f"missing; {words} was expected")
         value = self._table[key]
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            self.refuse(key, f"{words} was expected, {value!r} found"[:200])
+            self.refuse(key, f"{words} was expected, {_shown(value)} found"[:200])
         return value
 
     def text(self, key: str, default: str | None = None, *, length_max: int = 1024) -> str:
@@ -159,7 +173,7 @@ class Fields:
             return default
         value: int = self._take(key, int, "an integer")
         if not low <= value <= high:
-            self.refuse(key, f"an integer from {low} to {high} was expected, {value} found")
+            self.refuse(key, f"an integer from {low} to {high} was expected, {_shown(value)} found")
         return value
 
     def boolean(self, key: str, *, default: bool | None = None) -> bool:
@@ -188,7 +202,9 @@ class Fields:
             self.refuse(key, f"at most {length_max} entries were expected, {len(rows)} found")
         for position, row in enumerate(rows):
             if not isinstance(row, dict):
-                self.refuse(f"{key}[{position}]", f"a table was expected, {row!r} found"[:200])
+                self.refuse(
+                    f"{key}[{position}]", f"a table was expected, {_shown(row)} found"[:200]
+                )
         return [self._inside(f"{key}[{position}]", row) for position, row in enumerate(rows)]
 
     def texts(self, key: str, *, length_max: int = 100_000) -> tuple[str, ...]:
@@ -198,7 +214,7 @@ class Fields:
             self.refuse(key, f"at most {length_max} entries were expected, {len(values)} found")
         for value in values:
             if not isinstance(value, str) or not value.isprintable():
-                self.refuse(key, f"a list of strings was expected, {value!r} found"[:200])
+                self.refuse(key, f"a list of strings was expected, {_shown(value)} found"[:200])
         return tuple(values)
 
     def keys(self) -> tuple[str, ...]:
