@@ -113,7 +113,7 @@ def parse_profile(content: bytes, source: str) -> BoardProfile:
     refusal = Refusal(ProfileError, source)
     try:
         table = tomllib.loads(content.decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also numbers and nesting without end
         refusal.raise_it("", f"not the TOML that was expected: {error}")
     fields = Fields(table, refusal)
     fields.integer("schema", SCHEMA, SCHEMA)

@@ -93,7 +93,7 @@ def parse_config(content: bytes, source: str) -> Config:
     refusal = Refusal(ConfigError, source)
     try:
         table = tomllib.loads(content.decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also numbers and nesting without end
         refusal.raise_it("", f"not the TOML that was expected: {error}")
     fields = Fields(table, refusal)
     fields.integer("schema", SCHEMA, SCHEMA)
@@ -114,7 +114,7 @@ def _device(fields: Fields) -> DeviceSettings:
         id=fields.name("id"),
         fleet=fields.name("fleet"),
         profile=fields.text("profile"),
-        factory_release=fields.text("factory_release", "factory"),
+        factory_release=fields.text("factory_release", "factory", length_max=128),
         factory_counter=fields.integer("factory_counter", 0, default=0),
     )
     fields.done()

@@ -120,7 +120,7 @@ def decode(content: bytes) -> Journal:
     slots: tuple[SlotName, ...] = ("a", "b")
     deferred = body.text("deferred_until")
     journal = Journal(
-        update=_update(body.table("update")) if body.raw["update"] is not None else None,
+        update=_update(body.table("update")) if body.raw.get("update") is not None else None,
         reports=tuple(report_fields(row) for row in body.tables("reports")),
         installed={slot: _installed(installed.table(slot)) for slot in slots if slot in installed},
         history=tuple(_tried(row) for row in body.tables("history")),
