@@ -7,7 +7,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 from typing import Final
 
 from agent.errors import ConfigError, UpdateError
@@ -235,8 +235,9 @@ def _fleet(options: argparse.Namespace) -> int:
             with lock:
                 print(f"{name:12}  {format_line(line)}", flush=True)
 
-        joined = [join(one, number, settings, tell) for number, one in enumerate(folders)]
-        well = run_devices(joined, until_release=options.until_release, for_s=options.for_s)
+        stop = Event()
+        joined = [join(one, number, settings, tell, stop) for number, one in enumerate(folders)]
+        well = run_devices(joined, stop, until_release=options.until_release, for_s=options.for_s)
     return OK if well else WRONG
 
 

@@ -15,6 +15,7 @@ from typing import Final
 from agent.board import BoardProfile
 from agent.config import Config, parse_config
 from agent.errors import ConfigError
+from agent.interfaces import Message, WallTime
 from agent.linux.broker import MqttBroker
 from agent.linux.clock import LinuxClock
 from agent.linux.repository import HttpsRepository
@@ -35,8 +36,63 @@ SECTORS: Final = 64
 QUICK: Final = Durations(boot_s=1.0, panic_s=1.0, watchdog_s=2.0, off_s=0.5, restart_s=5.0)
 FOREVER_S: Final = 10 * 365 * 86400.0
 POLL_S: Final = 0.2
+GOODBYE_S: Final = 10.0
 
 Tell = Callable[[str, Line], None]
+
+
+@dataclass(frozen=True, slots=True)
+class StoppableClock:
+    """The real clock, on which every deadline has passed once the program is to end."""
+
+    real: LinuxClock
+    stop: threading.Event
+
+    def monotonic_s(self) -> float:
+        """Real seconds, and far more of them after the end."""
+        return self.real.monotonic_s() + (2 * FOREVER_S if self.stop.is_set() else 0.0)
+
+    def wall(self) -> WallTime:
+        """The computer's date; simulated devices trust it."""
+        return replace(self.real.wall(), synchronised=True)
+
+    def sleep(self, duration_s: float) -> None:
+        """Wait, but not beyond the end."""
+        self.stop.wait(duration_s)
+
+
+@dataclass(frozen=True, slots=True)
+class StoppableBroker:
+    """A real session that stops waiting when the program is to end."""
+
+    real: MqttBroker
+    stop: threading.Event
+
+    @property
+    def connected(self) -> bool:
+        """Whether the session is believed to be alive."""
+        return self.real.connected
+
+    def connect(self, subscriptions: tuple[str, ...], will: Message) -> None:
+        """Open a session."""
+        self.real.connect(subscriptions, will)
+
+    def next_message(self, timeout_s: float) -> Message | None:
+        """The next message; looks every now and then whether the end has come."""
+        left_s = timeout_s
+        message = self.real.next_message(min(left_s, POLL_S))
+        while message is None and left_s > POLL_S and self.connected and not self.stop.is_set():
+            left_s -= POLL_S
+            message = self.real.next_message(min(left_s, POLL_S))
+        return message
+
+    def publish(self, message: Message) -> None:
+        """Hand a message to the session."""
+        self.real.publish(message)
+
+    def close(self) -> None:
+        """Say goodbye."""
+        self.real.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,21 +139,31 @@ def device_folders(folder: Path, count: int) -> list[Path]:
     return found[:count]
 
 
-def join(folder: Path, number: int, options: FleetOptions, tell: Tell) -> DeviceSimulation:
-    """One device with its real connections; they are opened when it runs. Raises `ConfigError`."""
+def join(
+    folder: Path,
+    number: int,
+    options: FleetOptions,
+    tell: Tell,
+    stop: threading.Event | None = None,
+) -> DeviceSimulation:
+    """One device with its real connections; they are opened when it runs. Raises `ConfigError`.
+
+    Once `stop` is set, a device that runs says goodbye and returns.
+    """
+    stop = stop or threading.Event()
     config, root_of_trust = _settings(folder, options)
     images = options.images or dict(
         make_images(options.profile, options.seed, 1, Behaviour.HEALTHY, SECTORS)
     )
     factory = Factory(options.part_bytes, images, options.state / config.device.id)
     name = config.device.id
-    broker = MqttBroker(config.broker, name)
+    broker = StoppableBroker(MqttBroker(config.broker, name), stop)
     device = DeviceSimulation(
         board=make_board(options.profile, factory, seed=options.seed + number),
         config=config,
         root_of_trust=root_of_trust,
         surroundings=Surroundings(
-            clock=LinuxClock(),
+            clock=StoppableClock(LinuxClock(), stop),
             repository=HttpsRepository(config.repository),
             broker=broker,
             random=SimulatedRandom(options.seed + number),
@@ -112,12 +178,15 @@ def join(folder: Path, number: int, options: FleetOptions, tell: Tell) -> Device
 
 
 def run_devices(
-    devices: list[DeviceSimulation], *, until_release: str, for_s: float | None
+    devices: list[DeviceSimulation],
+    stop: threading.Event,
+    *,
+    until_release: str,
+    for_s: float | None,
 ) -> bool:
     """Run all of them; whether every one came to run `until_release` in time.
 
-    Without a release it runs for `for_s` seconds and is content. A device that ends with an error is
-    not taken for one that runs.
+    Without a release it runs for `for_s` seconds and is content, unless a device ended with an error.
     """
     clock = LinuxClock()
     deadline_s = clock.monotonic_s() + (FOREVER_S if for_s is None else for_s)
@@ -133,17 +202,20 @@ def run_devices(
     threads = [threading.Thread(target=work, args=(device,), daemon=True) for device in devices]
     for thread in threads:
         thread.start()
-    while clock.monotonic_s() < deadline_s and not failed.is_set():
-        if until_release and all(runs(device, until_release) for device in devices):
-            return True
+    there = False
+    while clock.monotonic_s() < deadline_s and not failed.is_set() and not there:
         clock.sleep(POLL_S)
-    return not until_release and not failed.is_set()
+        there = bool(until_release) and all(runs(device, until_release) for device in devices)
+    stop.set()
+    for thread in threads:
+        thread.join(GOODBYE_S)
+    return not failed.is_set() and (there or not until_release)
 
 
 def runs(device: DeviceSimulation, release: str) -> bool:
-    """Whether a device has confirmed this release, and the fleet has said that it knows."""
+    """Whether a device has confirmed this release and runs it."""
     journal, slot = device.journal, device.slot
-    if journal is None or slot == "-" or not device.quiet:
+    if journal is None or slot == "-":
         return False
     installed = journal.installed.get("a" if slot == "a" else "b")
     return installed is not None and installed.release == release

@@ -107,8 +107,9 @@ class DeviceSimulation:
                 boot = self._boot or self._start()
                 if boot is not None:
                     self._run_agent(boot, deadline_s)
-            except PowerCut as cut:
-                self.trace.note("! power cut", str(cut))
+            except PowerCut:
+                last = self.board.power.last
+                self.trace.note("! power cut", f"at {last.name} {last.detail}" if last else "")
                 self.lose_power()
 
     def run_until_quiet(self, *, slice_s: float = 3600.0, slices_max: int = 24) -> None:
