@@ -191,12 +191,10 @@ class Shift:
         had to take it, and another reboot would lead here again.
         """
         boot = self._device.boot
-        on_trial = boot.armed() or bool(self._device.facts.tryboot)
-        if boot.booted() == boot.default() or not on_trial:
-            boot.disarm()
+        if not boot.armed() and not self._device.facts.tryboot:
             return None
         boot.disarm()
-        return self._reboot("")
+        return None if boot.booted() == boot.default() else self._reboot("")
 
     def _turn(self) -> Ending | None:
         """One turn of the loop: what was asked, then a step of the update, or a check."""
