@@ -1,7 +1,7 @@
 """What waiting for a notice costs: memory, threads and wake-ups of the agent and of two yardsticks.
 
 Each program holds one MQTT session over mutual TLS with a real mosquitto and does nothing else. Run it
-as `python benchmarks/bench_idle.py [--seconds N] [--json]`; a keepalive is 60 s, so that wake-ups per
+as `python -m benchmarks.bench_idle [--seconds N] [--json]`; a keepalive is 60 s, so that wake-ups per
 minute want 120 seconds or more.
 """
 
@@ -17,13 +17,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from benchmarks.idle_device import make_device, published_fleet  # noqa: E402  # after the path is set
-from simulator.operator import Operator  # noqa: E402
-from tests.linux.file_server import Shelf, running_server  # noqa: E402
-from tests.linux.mosquitto import HOST, Mosquitto, running_mosquitto  # noqa: E402
+from benchmarks.idle_device import HOST, Place, enrolled, make_device, new_fleet
+from fleet.broker_process import BrokerKind, BrokerProcess
+from fleet.server import HttpsServer
 
 TOPIC = "lockgate/simulated/notice"
 START_S = 2.0
@@ -47,9 +43,9 @@ import signal
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 client = Client(CallbackAPIVersion.VERSION2, client_id="bare")
-client.tls_set({authority!r}, {certificate!r}, {key!r})
+client.tls_set({own.authority!r}, {own.certificate!r}, {own.key!r})
 client.on_connect = lambda *_: client.subscribe({topic!r}, 1)
-client.connect({host!r}, {port}, 60)
+client.connect({own.host!r}, {own.port}, {own.keepalive_s})
 client.loop_start()
 signal.pause()
 """
@@ -75,34 +71,34 @@ class Sample:
     cpu_ms: float
 
 
-def commands(folder: Path, mosquitto: Mosquitto, operator: Operator, url: str) -> Commands:
+def commands(folder: Path, place: Place) -> Commands:
     """What is measured: the real service, and what there is to compare it with."""
-    checked = make_device(folder / "checked", operator, mosquitto, url, SOON_S)
-    waiting = make_device(folder / "waiting", operator, mosquitto, url, NEVER_S)
-    holder = HOLD_SESSION.format(settings=mosquitto.settings(), topic=TOPIC)
-    bare = BARE_PAHO.format(
-        authority=mosquitto.authority.path,
-        certificate=mosquitto.device.certificate,
-        key=mosquitto.device.key,
-        host=HOST,
-        port=mosquitto.port,
-        topic=TOPIC,
-    )
-    python = sys.executable
+    waiting = make_device(folder / "waiting", place, NEVER_S)
+    checked = make_device(folder / "checked", place, SOON_S)
+    holder = place.broker(enrolled(folder / "holder", place))
+    bare = place.broker(enrolled(folder / "bare", place))
+    sub = place.broker(enrolled(folder / "sub", place))
+    files = ("--cafile", sub.authority, "--cert", sub.certificate, "--key", sub.key)
+    address = ("-h", HOST, "-p", str(place.broker_port), *files)
     return {
         "lockgate run, before its first check": (*LOCKGATE, "--config", str(waiting), "run"),
         "lockgate run, after a check": (*LOCKGATE, "--config", str(checked), "run"),
-        "MqttBroker alone": (python, "-c", holder),
-        "paho client with its thread": (python, "-c", bare),
-        "mosquitto_sub": mosquitto.client("mosquitto_sub", "-q", "1", "-k", "60", "-t", TOPIC),
+        "MqttBroker alone": script(HOLD_SESSION.format(settings=holder, topic=TOPIC)),
+        "paho client with its thread": script(BARE_PAHO.format(own=bare, topic=TOPIC)),
+        "mosquitto_sub": ("mosquitto_sub", *address, "-q", "1", "-k", "60", "-t", TOPIC),
     }
+
+
+def script(text: str) -> tuple[str, ...]:
+    """A few lines of Python as a command."""
+    return (sys.executable, "-c", text)
 
 
 @contextmanager
 def started(command: tuple[str, ...]) -> Iterator[int]:
     """A program from its start to the end of the measurement, by its number."""
     with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
+        process = subprocess.Popen(command, stdout=output, stderr=output)
         try:
             time.sleep(START_S)
             if process.poll() is not None:
@@ -144,17 +140,17 @@ def usage(name: str, pid: int, before: Sample, seconds: float) -> Usage:
 
 def measure(seconds: float) -> list[Usage]:
     """All programs side by side for this long."""
-    operator = published_fleet()
-    shelf = Shelf(files={f"/{path}": content for path, content in operator.content.items()})
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        mosquitto = stack.enter_context(running_mosquitto(folder / "broker"))
-        credential = mosquitto.authority.issue(HOST)
-        server = stack.enter_context(running_server(shelf, credential))
-        programs = commands(folder, mosquitto, operator, server.url)
+        workspace = new_fleet(folder / "fleet")
+        broker = stack.enter_context(BrokerProcess(workspace, port=0, kind=BrokerKind.MOSQUITTO))
+        server = stack.enter_context(HttpsServer(workspace, port=0))
+        place = Place(workspace, broker.port, f"https://{HOST}:{server.port}")
+        programs = commands(folder, place)
         running = {name: stack.enter_context(started(line)) for name, line in programs.items()}
         time.sleep(SETTLE_S)
-        assert shelf.requests, "the agent was expected to have asked for metadata by now"
+        if server.traffic.requests == 0:
+            sys.exit("the agent was expected to have asked for metadata by now")
         began = time.monotonic()
         before = {name: sample(pid) for name, pid in running.items()}
         time.sleep(seconds)

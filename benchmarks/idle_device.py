@@ -1,14 +1,20 @@
-"""A whole device made of files, with a signed repository, for measuring the real service at rest."""
+"""A small fleet and devices made of files, for measuring the real service at rest."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from agent.boot.environment import encode
+from agent.config import BrokerSettings
+from agent.linux.identity import create_identity
+from fleet import authority, enrol
+from fleet.certificates import Holder, identity
+from fleet.workspace import FleetSettings, Workspace
 from simulator.broker import Hub
 from simulator.clock import SimulatedClock
 from simulator.operator import FLEET, Operator
-from tests.linux.mosquitto import HOST, Mosquitto
 
+HOST = "localhost"
 ENVIRONMENT_BYTES = 4096
 SLOT_BYTES = 1024 * 1024
 VARIABLES = {
@@ -56,8 +62,8 @@ profile = "{folder}/profile.toml"
 host = "{host}"
 port = {port}
 authority = "{authority}"
-certificate = "{certificate}"
-key = "{key}"
+certificate = "{folder}/device.pem"
+key = "{folder}/device.key"
 [repository]
 urls = ["{url}"]
 authority = "{authority}"
@@ -74,26 +80,68 @@ command = ["true"]
 """
 
 
-def published_fleet() -> Operator:
-    """A fleet without a rollout, signed now."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A fleet that runs: where its broker and its repository listen."""
+
+    workspace: Workspace
+    broker_port: int
+    repository_url: str
+
+    @property
+    def authority(self) -> str:
+        """The certificate that all others come from."""
+        return str(identity(self.workspace, Holder.BROKER).authority.absolute())
+
+    def broker(self, device: Path) -> BrokerSettings:
+        """How a device reaches the broker."""
+        certificate, key = device / "device.pem", device / "device.key"
+        return BrokerSettings(
+            HOST, self.broker_port, self.authority, str(certificate), str(key), keepalive_s=60
+        )
+
+
+def new_fleet(folder: Path) -> Workspace:
+    """A fleet with an authority and a published repository without a rollout."""
+    folder.mkdir()
+    workspace = Workspace(folder)
+    settings = FleetSettings(FLEET, HOST, 8883, f"https://{HOST}:8443")
+    workspace.write_settings(settings)
+    authority.create(workspace, settings)
     operator = Operator(SimulatedClock(start=datetime.now(UTC)), Hub())
     operator.open()
-    return operator
+    for path, content in operator.content.items():
+        file = workspace.public / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    return workspace
 
 
-def make_device(
-    folder: Path, operator: Operator, mosquitto: Mosquitto, url: str, first_check_s: int
-) -> Path:
-    """All files of a device, which has the folder's name; the path of its `agent.toml`."""
-    random = folder / "proc/sys/kernel/random"
-    random.mkdir(parents=True)
-    (random / "boot_id").write_text("11111111-2222-3333-4444-555555555555\n")
+def enrolled(folder: Path, place: Place) -> Path:
+    """A device's folder, with a key and a certificate in the folder's name."""
+    request = create_identity(str(folder / "device.key"), folder.name)
+    certificate = enrol.issue(place.workspace, folder.name, request, datetime.now(UTC))
+    (folder / "device.pem").write_bytes(certificate)
+    return folder
+
+
+def make_device(folder: Path, place: Place, first_check_s: int) -> Path:
+    """All files of an enrolled device; the path of its `agent.toml`.
+
+    Its first check comes at a random moment within `first_check_s` seconds after its start.
+    """
+    enrolled(folder, place)
+    kernel = folder / "proc/sys/kernel/random"
+    kernel.mkdir(parents=True)
+    (kernel / "boot_id").write_text("11111111-2222-3333-4444-555555555555\n")
     (folder / "proc/cmdline").write_text("quiet lockgate.slot=a\n")
     copy = encode(VARIABLES, flags=1, size_bytes=ENVIRONMENT_BYTES)
     (folder / "environment").write_bytes(copy + copy)
     for slot in ("slot-a", "slot-b"):
         (folder / slot).write_bytes(bytes(SLOT_BYTES))
-    (folder / "root.json").write_bytes(operator.root_of_trust)
+    (folder / "root.json").write_bytes(
+        (place.workspace.public / "metadata/1.root.json").read_bytes()
+    )
     (folder / "profile.toml").write_text(PROFILE.format(folder=folder, size=ENVIRONMENT_BYTES))
     config = folder / "agent.toml"
     config.write_text(
@@ -102,11 +150,9 @@ def make_device(
             fleet=FLEET,
             folder=folder,
             host=HOST,
-            port=mosquitto.port,
-            url=url,
-            authority=mosquitto.authority.path,
-            certificate=mosquitto.device.certificate,
-            key=mosquitto.device.key,
+            port=place.broker_port,
+            url=place.repository_url,
+            authority=place.authority,
             first_check_s=first_check_s,
         )
     )
