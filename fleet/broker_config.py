@@ -8,10 +8,11 @@ A certificate's common name is the user name and the client id too, so no device
 session of another. `docs/mqtt.md` says why each setting is as it is.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 from fleet import files
-from fleet.certificates import COLLECTOR_NAME, OPERATOR_NAME, Holder, identity
+from fleet.certificates import COLLECTOR_NAME, OPERATOR_NAME, Holder, identity, revoked_devices
 from fleet.workspace import FleetSettings, Workspace
 
 PACKET_BYTES_MAX: Final = 64 * 1024
@@ -23,7 +24,8 @@ SAVE_INTERVAL_S: Final = 60  # each save writes the whole file; the collector re
 def write(workspace: Workspace, settings: FleetSettings) -> None:
     """Write the folder `broker/` anew."""
     (workspace.broker / "data").mkdir(parents=True, exist_ok=True)
-    files.replace(workspace.broker / "acl", access_rules(settings.name).encode())
+    rules = access_rules(settings.name, revoked_devices(workspace))
+    files.replace(workspace.broker / "acl", rules.encode())
     text = configuration(workspace, port=settings.broker_port)
     files.replace(workspace.broker / "mosquitto.conf", text.encode())
 
@@ -57,8 +59,9 @@ autosave_interval {SAVE_INTERVAL_S}
 """
 
 
-def access_rules(fleet: str) -> str:
+def access_rules(fleet: str, revoked: Sequence[str] = ()) -> str:
     """The text of mosquitto's `acl_file`: `%u` stands for the common name of a certificate."""
+    denials = "".join(f"\nuser {name}\ntopic deny lockgate/{fleet}/#\n" for name in revoked)
     return f"""\
 # Written by lockgate-fleet. What is not allowed here is refused.
 user {OPERATOR_NAME}
@@ -77,4 +80,4 @@ pattern read lockgate/{fleet}/%u/receipt
 pattern write lockgate/{fleet}/%u/state
 pattern write lockgate/{fleet}/%u/presence
 pattern write lockgate/{fleet}/%u/report
-"""
+{denials}"""

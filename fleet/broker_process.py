@@ -6,6 +6,7 @@ A fleet in service runs mosquitto as a service of the operating system, with the
 import os
 import pwd
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -115,6 +116,12 @@ class BrokerProcess:
         except BrokerError:
             self.kill()
             raise
+
+    def reload(self) -> None:
+        """Let mosquitto read its access rules again; the embedded broker must be started again."""
+        assert self._process is not None, "this broker does not run"
+        if self.kind is BrokerKind.MOSQUITTO:
+            self._process.send_signal(signal.SIGHUP)
 
     def stop(self) -> None:
         """End it politely, or by force when it does not listen. A second call does nothing."""

@@ -3,6 +3,7 @@
 authority/authority.pem, authority.key     the device CA: signs every certificate of this fleet
 authority/HOLDER.pem, HOLDER.key           broker, repository, operator, collector
 authority/devices/DEVICE.pem               what was issued to each device; its key never leaves it
+authority/revoked/DEVICE.pem               the same, of devices whom the broker refuses for ever
 """
 
 import ssl
@@ -58,6 +59,17 @@ def authority_key(workspace: Workspace) -> Path:
 def device_certificate(workspace: Workspace, device: str) -> Path:
     """The copy of what was issued to a device."""
     return workspace.authority / "devices" / f"{device}.pem"
+
+
+def revoked_certificate(workspace: Workspace, device: str) -> Path:
+    """Where the certificate of a revoked device is kept."""
+    return workspace.authority / "revoked" / f"{device}.pem"
+
+
+def revoked_devices(workspace: Workspace) -> tuple[str, ...]:
+    """The names of the devices that were revoked."""
+    folder = workspace.authority / "revoked"
+    return tuple(sorted(path.stem for path in folder.glob("*.pem")))
 
 
 def client_context(own: Identity) -> ssl.SSLContext:

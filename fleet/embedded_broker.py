@@ -27,7 +27,7 @@ from amqtt.plugins.base import (  # type: ignore[import-untyped]  # the same
 )
 from amqtt.session import Session  # type: ignore[import-untyped]  # the same
 
-from fleet.certificates import CLIENT_NAMES, Holder, identity
+from fleet.certificates import CLIENT_NAMES, Holder, identity, revoked_devices
 from fleet.workspace import Workspace
 
 READABLE: Final = r"lockgate/{fleet}/(notice|{name}/(notice|receipt))"
@@ -69,6 +69,7 @@ class CertificateTopics(BaseTopicPlugin):  # type: ignore[misc]  # its base is u
         """The plug-in's settings, as amqtt wants them."""
 
         fleet: str = ""
+        revoked: tuple[str, ...] = ()
 
     async def topic_filtering(
         self,
@@ -79,9 +80,8 @@ class CertificateTopics(BaseTopicPlugin):  # type: ignore[misc]  # its base is u
     ) -> bool:
         """Whether the client may publish, subscribe or receive here."""
         name = certificate_name(session)
-        return bool(name and topic and action) and allowed(
-            self.config.fleet, str(name), str(topic), str(action)
-        )
+        known = bool(name and topic and action) and name not in self.config.revoked
+        return known and allowed(self.config.fleet, str(name), str(topic), str(action))
 
 
 def configuration(workspace: Workspace, bind: str) -> BrokerConfig:
@@ -92,7 +92,10 @@ def configuration(workspace: Workspace, bind: str) -> BrokerConfig:
     )
     plugins = {
         f"{__spec__.name}.{CertificateLogin.__name__}": {},
-        f"{__spec__.name}.{CertificateTopics.__name__}": {"fleet": workspace.settings().name},
+        f"{__spec__.name}.{CertificateTopics.__name__}": {
+            "fleet": workspace.settings().name,
+            "revoked": revoked_devices(workspace),
+        },
     }
     return BrokerConfig(listeners={"default": listener}, plugins=plugins)
 

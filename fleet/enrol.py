@@ -17,8 +17,14 @@ from cryptography.x509.oid import NameOID
 
 from agent.errors import ConfigError
 from agent.strict import NAME
-from fleet import authority, files
-from fleet.certificates import CLIENT_NAMES, Holder, device_certificate, identity
+from fleet import authority, broker_config, files
+from fleet.certificates import (
+    CLIENT_NAMES,
+    Holder,
+    device_certificate,
+    identity,
+    revoked_certificate,
+)
 from fleet.workspace import FleetSettings, Workspace
 
 DEVICE_LENGTH_MAX: Final = 64  # RFC 5280, appendix A.1: ub-common-name
@@ -53,6 +59,8 @@ def issue(
     check_name(device)
     public_key = _public_key(device, csr_pem)
     kept = device_certificate(workspace, device)
+    if revoked_certificate(workspace, device).exists():
+        raise ConfigError(f"{device}: was revoked, and its name with it; enrol it by another name")
     if kept.exists() and not renew:
         raise ConfigError(
             f"{device}: is enrolled already ({kept}); "
@@ -63,6 +71,23 @@ def issue(
     )
     files.replace(kept, certificate)
     return certificate
+
+
+def revoke(workspace: Workspace, device: str) -> None:
+    """Let the broker refuse a device for ever; it takes effect when the broker reads its rules again.
+
+    The name is not used again, because the old certificate would be good for it. Raises `ConfigError`.
+    """
+    check_name(device)
+    kept = device_certificate(workspace, device)
+    revoked = revoked_certificate(workspace, device)
+    if not kept.is_file() and not revoked.is_file():
+        raise ConfigError(f"{device}: was never enrolled here; {kept} was expected")
+    if kept.is_file():
+        # A cut between the two leaves a device that is in both folders: revoked, and revoked again.
+        files.replace(revoked, kept.read_bytes())
+        kept.unlink()
+    broker_config.write(workspace, workspace.settings())
 
 
 def check_name(device: str) -> None:

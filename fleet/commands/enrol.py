@@ -6,7 +6,7 @@ from pathlib import Path
 from agent.errors import ConfigError
 from fleet import authority
 from fleet.commands.signing import now
-from fleet.enrol import DevicePaths, issue, write_folder
+from fleet.enrol import DevicePaths, issue, revoke, write_folder
 from fleet.workspace import Workspace
 
 
@@ -18,6 +18,9 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     parser.add_argument("--csr", type=Path, help="the device's certificate request, PEM")
     parser.add_argument("--out", type=Path, help="the folder to write for the device")
     parser.add_argument("--renew", action="store_true", help="the device is enrolled already")
+    parser.add_argument(
+        "--revoke", action="store_true", help="the broker refuses this device from now on"
+    )
     parser.add_argument(
         "--renew-fleet",
         action="store_true",
@@ -53,6 +56,10 @@ def run(options: argparse.Namespace, workspace: Workspace) -> int:
     if options.renew_fleet:
         authority.renew(workspace, settings, moment)
         print("renewed: restart the broker and the repository server to use them")
+        return 0
+    if options.revoke and options.device:
+        revoke(workspace, options.device)
+        print(f"{options.device}: revoked; let mosquitto read its rules again (SIGHUP)")
         return 0
     if not (options.device and options.csr and options.out):
         raise ConfigError("enrol: DEVICE, --csr FILE and --out DIR were expected")

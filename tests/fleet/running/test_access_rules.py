@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+import time
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,12 @@ from agent.errors import BrokerError, ConfigError
 from fleet.broker_process import BrokerKind, BrokerProcess
 from fleet.certificates import Holder, Identity, client_context, identity
 from fleet.embedded_broker import allowed
+from fleet.enrol import revoke
 from fleet.session import BrokerAddress, Session
 from fleet.workspace import Workspace
 from tests.fleet.running.parts import (
     FLEET,
+    address_of,
     connected,
     enrolled,
     everything,
@@ -88,6 +91,53 @@ def test_a_device_cannot_end_the_session_of_another(
             operator.publish(topics.receipt, b"still here")
             operator.flush()
             assert [message.content for message in device.receive(2)] == [b"still here"]
+
+
+@pytest.mark.parametrize("kind", BrokerKind)
+def test_a_revoked_device_neither_hears_nor_speaks(tmp_path: Path, kind: BrokerKind) -> None:
+    fleet = new_fleet(tmp_path)
+    own, topics = enrolled(fleet, "lost"), topics_of("lost")
+    process = BrokerProcess(fleet, port=0, kind=kind)
+    with process, the_operator(fleet, address_of(process)) as operator:
+        operator.subscribe(f"lockgate/{FLEET}/lost/report")
+        with connected(address_of(process), own, "lost") as device:
+            device.publish(topics.report, b"before")
+            device.flush()
+            assert [message.content for message in operator.receive(5)] == [b"before"]
+    copy = Identity(own.authority, tmp_path / "stolen.pem", own.key)
+    copy.certificate.write_bytes(own.certificate.read_bytes())
+    revoke(fleet, "lost")
+    with process, the_operator(fleet, address_of(process)) as operator:
+        operator.subscribe(f"lockgate/{FLEET}/lost/report")
+        operator.publish(topics.fleet_notice, b"look", retain=True)
+        _try_to_publish(address_of(process), copy, "lost", topics.report)
+        assert everything(operator) == []
+        session = Session(address_of(process), copy, "lost")
+        try:
+            session.connect(2)
+            session.subscribe(topics.fleet_notice)
+            assert everything(session) == []
+        except BrokerError:
+            pass  # refused outright, which is as good
+        finally:
+            session.close()
+
+
+def test_revoking_reaches_a_session_that_is_open(tmp_path: Path) -> None:
+    fleet = new_fleet(tmp_path)
+    own, topics = enrolled(fleet, "lost"), topics_of("lost")
+    with (
+        BrokerProcess(fleet, port=0, kind=BrokerKind.MOSQUITTO) as process,
+        the_operator(fleet, address_of(process)) as operator,
+        connected(address_of(process), own, "lost") as device,
+    ):
+        device.subscribe(topics.receipt)
+        revoke(fleet, "lost")
+        process.reload()
+        time.sleep(0.3)  # mosquitto reads its rules in its own time
+        operator.publish(topics.receipt, b"nothing for you")
+        operator.flush()
+        assert everything(device) == []
 
 
 def test_a_certificate_from_another_authority_is_refused(

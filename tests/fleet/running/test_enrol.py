@@ -75,6 +75,19 @@ def test_a_second_enrolment_needs_to_be_a_renewal(fleet: Workspace) -> None:
     assert enrol.issue(fleet, "again", request, NOW, renew=True) != first
 
 
+def test_a_revoked_name_is_never_used_again(tmp_path: Path) -> None:
+    fleet = new_fleet(tmp_path)
+    _, request = enrol.new_request("lost")
+    with pytest.raises(ConfigError, match="never enrolled"):
+        enrol.revoke(fleet, "lost")
+    enrol.issue(fleet, "lost", request, NOW)
+    enrol.revoke(fleet, "lost")
+    enrol.revoke(fleet, "lost")
+    assert "user lost\ntopic deny lockgate/berlin/#" in (fleet.broker / "acl").read_text()
+    with pytest.raises(ConfigError, match="another name"):
+        enrol.issue(fleet, "lost", request, NOW, renew=True)
+
+
 P256 = ec.generate_private_key(ec.SECP256R1())
 FORGED = bytearray(
     x509.load_pem_x509_csr(request_for("heron", P256)).public_bytes(serialization.Encoding.DER)
