@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from agent import floor
 from agent.board import BoardProfile, SlotName
 from agent.boot import BootControl
 from agent.config import Config
-from agent.errors import ProfileError
+from agent.errors import ProfileError, StateError
 from agent.interfaces import BlockDevice, SystemFacts, World
 from agent.journal import Installed, Journal
 from agent.metadata import MetadataSession, session
@@ -45,8 +46,18 @@ class Device:
         return {part: self.part(slot, part).size_bytes for part in self.profile.parts}
 
     def now(self) -> datetime:
-        """The date, never before what is known to be past."""
-        return floor.now(floor.load(self.world.files), self.world.clock.wall())
+        """The date for decisions and reports; a floor that cannot be read is said elsewhere.
+
+        A date that somebody vouches for stands as it is. The floor's is the word of an online key, which
+        must not be able to begin a phase before its time; it only has to do where there is no better.
+        """
+        wall = self.world.clock.wall()
+        if wall.synchronised:
+            return wall.utc
+        try:
+            return floor.now(floor.load(self.world.files), wall)
+        except StateError:
+            return max(wall.utc, floor.BUILT)
 
     @contextmanager
     def session(self) -> Iterator[MetadataSession]:
@@ -61,7 +72,7 @@ class Device:
             files=self.world.files,
             root_of_trust=self.root_of_trust,
             fleet=self.config.device.fleet,
-            now=floor.now(known, self.world.clock.wall()),
+            now=partial(floor.now, known, self.world.clock.wall()),
         ) as verified:
             seen = verified.seen()
             raised = floor.raise_roles(known, seen.roles, seen.signed_at)

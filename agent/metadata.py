@@ -6,13 +6,20 @@ trust, and the floor still stands.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from agent.errors import ExpiredError, FetchError, NotFoundError, RollbackError, TrustError
+from agent.errors import (
+    ExpiredError,
+    FetchError,
+    NotFoundError,
+    RollbackError,
+    StateError,
+    TrustError,
+)
 from agent.floor import RoleFloor
 from agent.interfaces import Files, Repository, Scratch
 from agent.release import MANIFEST_BYTES_MAX, Release, manifest_path, parse_release
@@ -25,10 +32,10 @@ from agent.rollout import (
     parse_rollouts,
     rollouts_path,
 )
-from agent.strict import TIME_FORMAT, Refusal, load_json
+from agent.strict import NAME, TIME_FORMAT, Refusal, load_json
 
 if TYPE_CHECKING:  # tuf costs 25 MiB and 0.1 s: it is imported when there is something to verify
-    from tuf.api.metadata import TargetFile
+    from tuf.api.metadata import Snapshot, TargetFile
     from tuf.ngclient import Updater
 
 METADATA_BASE: Final = "metadata/"
@@ -36,6 +43,9 @@ TARGETS_BASE: Final = "targets/"
 CACHE_FOLDERS: Final = ("metadata", "root_history")
 METADATA_BYTES_MAX: Final = 1024 * 1024
 READ_BYTES: Final = 64 * 1024
+LISTED_MAX: Final = 32
+"""How many delegated roles have a floor: the file of the floor stays small."""
+NUMBERS: Final = frozenset({"version", "threshold", "length", "bit_length"})
 SIGNED_AT: Final = "x-signed-at"
 """Our field in the timestamp role: when it was signed, hence a date that is past."""
 
@@ -106,9 +116,20 @@ class MetadataSession:
                 ("targets", trusted.targets.version),
             )
         }
+        roles |= self._listed(trusted.snapshot, roles["snapshot"].keys)
         expires = trusted.timestamp.expires
         stated = trusted.timestamp.unrecognized_fields.get(SIGNED_AT)
         return Seen(roles=roles, signed_at=min(_date(stated), expires))
+
+    def _listed(self, snapshot: "Snapshot", keys: tuple[str, ...]) -> dict[str, RoleFloor]:
+        """What the snapshot says of the roles that sign our documents: its keys vouch for that."""
+        delegations = self._updater._trusted_set.targets.delegations  # noqa: SLF001  # as above
+        named = sorted(delegations.roles or {}) if delegations is not None else []
+        return {
+            role: RoleFloor(keys=keys, version=snapshot.meta[f"{role}.json"].version)
+            for role in named[:LISTED_MAX]
+            if f"{role}.json" in snapshot.meta
+        }
 
 
 def _date(stated: object) -> datetime:
@@ -126,18 +147,41 @@ def session(
     files: Files,
     root_of_trust: bytes,
     fleet: str,
-    now: datetime,
+    now: Callable[[tuple[str, ...] | None], datetime],
 ) -> Iterator[MetadataSession]:
     """Refresh and verify; what was verified is made durable when the block ends without an error.
 
+    `now` is the date to judge expiry by, given the keys of the timestamp role once they are known.
     Raises `TrustError` and its kinds, `FetchError`, `StateError`. The caller must check
     `MetadataSession.seen` against the floor inside the block.
     """
+    cached = load_cache(files)
+    with scratch.folder(cached) as folder:
+        with _translated():
+            updater = _refreshed(folder, repository, root_of_trust, now)
+        yield MetadataSession(updater, repository, fleet)
+        found = scratch.collect(folder)
+    for name, content in sorted(found.items()):
+        if "/" not in name and name != "root.json":
+            name = f"metadata/{name}"  # noqa: PLW2901  # root.json is a link into root_history
+        if not NAME.fullmatch(name.rpartition("/")[2]):
+            continue  # a role whose name is no file's name is fetched each time
+        if name.startswith(CACHE_FOLDERS) and files.read(name) != content:
+            files.replace(name, content)  # a cut between two of these: python-tuf checks each anew
+
+
+def _refreshed(
+    folder: str,
+    repository: Repository,
+    root_of_trust: bytes,
+    now: Callable[[tuple[str, ...] | None], datetime],
+) -> "Updater":
+    """What python-tuf verified, judged by our date, and by another one after a rotation of keys."""
+    from tuf.api.exceptions import ExpiredMetadataError  # noqa: PLC0415  # heavy, see above
     from tuf.ngclient import Updater, UpdaterConfig  # noqa: PLC0415  # heavy, see above
 
     from agent.tuf_fetcher import SeamFetcher  # noqa: PLC0415  # imports tuf
 
-    cached = load_cache(files)
     limits = UpdaterConfig(
         max_root_rotations=64,
         max_delegations=8,
@@ -146,25 +190,30 @@ def session(
         snapshot_max_length=262_144,
         targets_max_length=METADATA_BYTES_MAX,
     )
-    with scratch.folder(cached) as folder:
-        with _translated():
-            updater = Updater(
-                folder,
-                METADATA_BASE,
-                fetcher=SeamFetcher(repository),
-                config=limits,
-                bootstrap=root_of_trust,
-            )
-            # A board without a clock boots in the past, where nothing looks expired: judge by ours.
-            updater._trusted_set.reference_time = now  # noqa: SLF001  # there is no public parameter
-            updater.refresh()
-        yield MetadataSession(updater, repository, fleet)
-        found = scratch.collect(folder)
-    for name, content in sorted(found.items()):
-        if "/" not in name and name != "root.json":
-            name = f"metadata/{name}"  # noqa: PLW2901  # root.json is a link into root_history
-        if name.startswith(CACHE_FOLDERS) and files.read(name) != content:
-            files.replace(name, content)  # a cut between two of these: python-tuf checks each anew
+
+    def updater_at(date: datetime) -> Updater:
+        updater = Updater(
+            folder,
+            METADATA_BASE,
+            fetcher=SeamFetcher(repository),
+            config=limits,
+            bootstrap=root_of_trust,
+        )
+        # A board without a clock boots in the past, where nothing looks expired: judge by ours.
+        updater._trusted_set.reference_time = date  # noqa: SLF001  # there is no public parameter
+        return updater
+
+    updater = updater_at(now(None))
+    try:
+        updater.refresh()
+    except ExpiredMetadataError:
+        newest = updater._trusted_set.root  # noqa: SLF001  # no public access to what was verified
+        date = now(tuple(sorted(newest.roles["timestamp"].keyids)))
+        if date >= now(None):
+            raise
+        updater = updater_at(date)
+        updater.refresh()
+    return updater
 
 
 def load_cache(files: Files) -> dict[str, bytes]:
@@ -203,8 +252,22 @@ def read_metadata(repository: Repository, path: str, length_max: int) -> bytes:
     """
     content = _read(repository, path, length_max + 1)
     refusal = Refusal(TrustError, path.removeprefix(METADATA_BASE))
-    load_json(content, length_max=length_max, refusal=refusal)
+    document = load_json(content, length_max=length_max, refusal=refusal).raw
+    if _has_boolean_number(document):
+        refusal.raise_it(
+            "", "a number was expected for a version, threshold or length; it is true or false"
+        )
     return content
+
+
+def _has_boolean_number(value: object) -> bool:
+    """Whether true stands for 1, which python-tuf would take as a threshold."""
+    if isinstance(value, dict):
+        return any(
+            (key in NUMBERS and isinstance(inner, bool)) or _has_boolean_number(inner)
+            for key, inner in value.items()
+        )
+    return isinstance(value, list) and any(_has_boolean_number(inner) for inner in value)
 
 
 @contextmanager
@@ -238,3 +301,7 @@ def _translated() -> Iterator[None]:
         raise NotFoundError(f"the repository lacks signed metadata: {error}") from error
     except DownloadError as error:
         raise FetchError(f"the repository did not give its metadata: {error}") from error
+    except OSError as error:
+        raise StateError(
+            f"scratch space for metadata was expected: {error.strerror or error}; make room in memory"
+        ) from error
