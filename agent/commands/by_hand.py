@@ -46,7 +46,7 @@ class Result:
     def line(self) -> str:
         """The result for people."""
         why = f": {self.update.code}: {self.update.detail}" if self.update.code != "ok" else ""
-        hint = "; reboot with `lockgate install`, or start the service"
+        hint = "; run this again with --reboot yes, or start the service"
         return (
             f"release {self.update.release} on slot {self.update.target}: {self.outcome}{why}"
             f"{hint if self.outcome == 'reboot-needed' else ''}"
@@ -159,8 +159,8 @@ def unexamined(device: Device) -> Device:
 def refuse_trial(update: Update) -> RefusedError:
     """What to say to someone who wants an update while a trial waits for its verdict."""
     return RefusedError(
-        f"a settled device was expected, release {update.release} is {update.state} on slot "
-        f"{update.target}; `lockgate confirm` keeps it, `lockgate revert` goes back, the service judges"
+        f"a settled device was expected, release {update.release} is on slot {update.target} in state "
+        f"{update.state}; `lockgate confirm` keeps it, `lockgate revert` goes back, the service judges"
     )
 
 

@@ -64,7 +64,10 @@ def _asked(options: argparse.Namespace, service: RunningService) -> int:
 
 
 def _refuse_in_between(update: Update | None) -> None:
-    if update is not None and update.state not in (State.TRIAL, State.UNHEALTHY):
+    """An update from a rollout is past its start and before its trial: it is halted, not reverted."""
+    if update is None or not update.rollout:  # our own way back, begun earlier
+        return
+    if update.state not in (State.TRIAL, State.UNHEALTHY):
         raise RefusedError(
             f"a settled device or a trial was expected, release {update.release} is {update.state}; "
             "wait for its trial, or halt the rollout"

@@ -77,9 +77,8 @@ def read_root_of_trust(config: Config) -> bytes:
     advice = "copy root.json from the device's enrolment folder, or correct paths.root_of_trust"
     content = read_file(path, "the fleet's root of trust", advice, ConfigError)
     fields = load_json(content, length_max=FILE_BYTES_MAX, refusal=Refusal(ConfigError, path))
-    for key in ("signed", "signatures"):
-        if key not in fields:
-            fields.refuse(key, "missing; signed root metadata was expected")
+    if "signatures" not in fields or fields.table("signed").raw.get("_type") != "root":
+        fields.refuse("signed._type", f"signed root metadata was expected; {advice}")
     return content
 
 
