@@ -21,6 +21,7 @@ def main() -> int:
     parser.add_argument(
         "--folder", type=Path, default=Path("demo-run"), help="made anew (default: %(default)s)"
     )
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="keep a picture of the terminal")
     options = parser.parse_args()
     folder: Path = options.folder.absolute()
     if folder.exists():
@@ -28,13 +29,16 @@ def main() -> int:
             parser.error(f"{folder}: not the folder of an earlier demonstration; name another one")
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
-    screen = Screen()
+    screen = Screen(record=options.svg is not None)
     try:
         promises = Story(folder, screen).tell()
     except (StoryError, CommandError, UpdateError) as error:
         screen.say("story", f"failed: {error}")
         return 1
-    return summarise(screen, promises, folder)
+    status = summarise(screen, promises, folder)
+    if options.svg is not None:
+        screen.save_picture(options.svg)
+    return status
 
 
 def summarise(screen: Screen, promises: tuple[Promise, ...], folder: Path) -> int:

@@ -1,5 +1,6 @@
 """What a person sees: events as they happen, and below them the fleet as the operator's store knows it."""
 
+import re
 import threading
 import time
 from dataclasses import dataclass, field
@@ -10,12 +11,15 @@ from typing import Final, Self
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
 from fleet.store import DeviceRow, Store
 from simulator.demo.devices import DemoDevice
 
 BAR: Final = 16
+PICTURE_WIDTH: Final = 118
+FONT_FACE: Final = re.compile(r"@font-face \{.*?\}", re.DOTALL)
 REFRESH_PER_S: Final = 4
 COLOURS: Final = {
     "confirmed": "green",
@@ -30,14 +34,24 @@ COLOURS: Final = {
 class Screen:
     """The console of the demonstration; `say` may be called from any thread."""
 
-    console: Console = field(default_factory=lambda: Console(highlight=False, markup=False))
+    record: bool = False
     devices: tuple[DemoDevice, ...] = ()
     store: Path | None = None
+    console: Console = field(init=False)
     _live: Live | None = None
     _start_s: float = field(default_factory=time.monotonic)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _stop: threading.Event = field(default_factory=threading.Event)
     _painter: threading.Thread | None = None
+
+    def __post_init__(self) -> None:
+        width = PICTURE_WIDTH if self.record else None
+        self.console = Console(highlight=False, markup=False, record=self.record, width=width)
+
+    def save_picture(self, path: Path) -> None:
+        """Keep what was printed as an SVG that names no other server."""
+        picture = self.console.export_svg(title="make demo", theme=MONOKAI)
+        path.write_text(FONT_FACE.sub("", picture))
 
     @property
     def seconds(self) -> float:
