@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
-from agent.board import BoardProfile, SlotName
+from agent.board import BoardProfile, SlotName, other
 from agent.errors import InstallError
 from agent.interfaces import SystemFacts
 from simulator.block_device import SimulatedBlockDevice
@@ -23,7 +23,7 @@ from simulator.storage import BoardStorage, Factory, make_storage
 
 
 class BrokenImageError(AssertionError):
-    """A slot was started that does not hold a whole image: what an update must never lead to."""
+    """A slot starts, or would start, that does not hold a whole image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,10 @@ class BoardState:
 
 @dataclass(slots=True)
 class SimulatedBoard:
-    """One board on its bench."""
+    """One board on its bench.
+
+    When it `may_lose_boot_state`, a slot that would start must be whole even if nothing names it.
+    """
 
     profile: BoardProfile
     power: Power
@@ -53,6 +56,7 @@ class SimulatedBoard:
     files: SimulatedFiles
     firmware: Firmware
     boots: int = 0
+    may_lose_boot_state: bool = False
     started: list[SlotName | None] = field(default_factory=list)
 
     def boot(self) -> Boot:
@@ -68,12 +72,10 @@ class SimulatedBoard:
         facts = choice.facts(boot_id, (self.profile.hardware_id,))
         if choice.slot is None:
             return Boot(None, Behaviour.NEVER_BOOTS, facts)
-        verdict = self.verdict(choice.slot)
-        if verdict.intact is False:
-            raise BrokenImageError(
-                f"slot {choice.slot} was started in boot {self.boots}, and its image is not whole"
-            )
-        return Boot(choice.slot, verdict.behaviour, facts)
+        self._check(choice.slot)
+        if self.may_lose_boot_state:
+            self._check(other(choice.slot))
+        return Boot(choice.slot, self.verdict(choice.slot).behaviour, facts)
 
     def reset(self, argument: str = "") -> None:
         """The system reboots with this argument, or something resets it without one."""
@@ -99,6 +101,13 @@ class SimulatedBoard:
         for path, content in state.devices.items():
             self.storage.devices[path].restore(content)
         self.firmware.reset("")
+
+    def _check(self, slot: SlotName) -> None:
+        verdict = self.verdict(slot)
+        if verdict.startable and verdict.intact is False:
+            raise BrokenImageError(
+                f"slot {slot} would start in boot {self.boots}, and its image is not whole"
+            )
 
 
 def make_board(

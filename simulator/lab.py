@@ -17,7 +17,7 @@ from simulator.broker import Hub, SimulatedBroker
 from simulator.clock import SimulatedClock
 from simulator.faults import Faults
 from simulator.image import Behaviour, make_small_image
-from simulator.operator import Operator
+from simulator.operator import WINDOW_BYTES, Operator
 from simulator.random import SimulatedRandom
 from simulator.repository import SimulatedRepository
 from simulator.scratch import SimulatedScratch
@@ -88,17 +88,24 @@ def make_lab(
     seed: int = 0,
     sectors: int = SECTORS,
     part_bytes: int = PART_BYTES,
+    window_bytes: int = WINDOW_BYTES,
     clock: SimulatedClock | None = None,
 ) -> Lab:
-    """A fleet of one device, new from the factory with release 1, and nothing to install yet."""
+    """A fleet of one device with release 1 from the factory, and nothing to install yet.
+
+    Its other slot holds an older image that would start, as on a device that has been updated before.
+    """
     clock = clock or SimulatedClock()
     faults, hub, trace = Faults(), Hub(), Trace()
-    operator = Operator(clock, hub, seed=seed)
+    operator = Operator(clock, hub, seed=seed, window_bytes=window_bytes)
     operator.open()
     repository = SimulatedRepository(operator.source, clock, faults, trace.note)
     broker = SimulatedBroker(hub, clock, faults, trace.note)
-    images = make_images(profile, seed, 1, Behaviour.HEALTHY, sectors)
-    board = make_board(profile, Factory(part_bytes, images), seed=seed, faults=faults)
+    images, older = (
+        make_images(profile, seed, number, Behaviour.HEALTHY, sectors) for number in (1, 0)
+    )
+    factory = Factory(part_bytes, images, standby=older)
+    board = make_board(profile, factory, seed=seed, faults=faults)
     device = DeviceSimulation(
         board=board,
         config=make_config("device-1", operator.fleet, profile.name),

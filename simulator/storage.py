@@ -1,7 +1,7 @@
-"""The block devices of a board as they leave the factory: slots, boot state, and one image in slot a."""
+"""The block devices of a board as they leave the factory: slots with their images, and the boot state."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, assert_never
 
@@ -27,13 +27,14 @@ AUTOBOOT_BYTES: Final = 128
 class Factory:
     """How a board is made: how large a part of a slot is, and what slot a holds, by part.
 
-    Images are bytes or files. With a folder every device is a sparse file there, and what it holds
-    already is kept; without one all is in memory.
+    `standby` is what slot b holds, if anything. Images are bytes or files. With a folder every device
+    is a sparse file there, and what it holds already is kept; without one all is in memory.
     """
 
     part_bytes: int
     images: Mapping[str, bytes | Path]
     folder: Path | None = None
+    standby: Mapping[str, bytes | Path] = field(default_factory=dict)
 
 
 class BoardStorage(SimulatedStorage):
@@ -88,9 +89,14 @@ def _store(path: str, size_bytes: int, folder: Path | None) -> tuple[Store, bool
 def _provision(
     device: SimulatedBlockDevice, path: str, profile: BoardProfile, factory: Factory
 ) -> None:
-    for part, place in profile.slots["a"].parts.items():
-        if place == path and part in factory.images:
-            _write_image(device, part, factory.images[part])
+    contents: dict[SlotName, Mapping[str, bytes | Path]] = {
+        "a": factory.images,
+        "b": factory.standby,
+    }
+    for slot, images in contents.items():
+        for part, place in profile.slots[slot].parts.items():
+            if place == path and part in images:
+                _write_image(device, part, images[part])
     match profile.boot:
         case TrybootSettings() as tryboot:
             if tryboot.config_partition == path:

@@ -49,7 +49,7 @@ def read(operator: Operator, files: Files) -> tuple[Rollouts, Halts, list[Releas
         files=files,
         root_of_trust=operator.root_of_trust,
         fleet=operator.fleet,
-        now=clock.true_time(),
+        now=lambda _keys: clock.true_time(),
     ) as opened:
         rollouts = opened.rollouts()
         releases = [opened.release(one.release)[0] for one in rollouts.rollouts]

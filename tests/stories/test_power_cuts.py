@@ -4,6 +4,7 @@ import pytest
 
 from agent.board import BoardProfile
 from agent.report import Outcome
+from simulator.board import BrokenImageError
 from simulator.image import Behaviour
 from simulator.lab import EXPECTED, Lab, make_lab
 from simulator.power import Moment
@@ -15,8 +16,15 @@ WINDOW_BYTES = 256 * 1024
 LOST_BYTES_MAX = 1024 * 1024 + WINDOW_BYTES
 
 
+def new_lab(profile: BoardProfile) -> Lab:
+    """Small images whose windows are sectors, and boot state that nobody may count on."""
+    lab = make_lab(profile, seed=SEED, sectors=12, window_bytes=512)
+    lab.device.board.may_lose_boot_state = True
+    return lab
+
+
 def uncut(profile: BoardProfile, behaviour: Behaviour) -> Lab:
-    lab = make_lab(profile, seed=SEED)
+    lab = new_lab(profile)
     lab.ship(behaviour)
     lab.device.run_until_quiet()
     return lab
@@ -38,7 +46,7 @@ def test_a_power_cut_at_every_operation_of_an_update_changes_nothing_in_its_end(
     operations = uncut(profile, Behaviour.HEALTHY).device.board.power.number
     assert operations > 20
     for number in range(1, operations + 1):
-        lab = make_lab(profile, seed=SEED)
+        lab = new_lab(profile)
         before = lab.device.board.content("a")
         lab.ship()
         lab.device.board.power.cut_at(number, moment)
@@ -55,7 +63,7 @@ def test_a_power_cut_at_every_operation_of_a_bad_release_still_reverts_it(
 ) -> None:
     operations = uncut(profile, behaviour).device.board.power.number
     for number in range(1, operations + 1):
-        lab = make_lab(profile, seed=SEED)
+        lab = new_lab(profile)
         before = lab.device.board.content("a")
         lab.ship(behaviour)
         lab.device.board.power.cut_at(number, list(Moment)[number % len(Moment)])
@@ -66,7 +74,7 @@ def test_a_power_cut_at_every_operation_of_a_bad_release_still_reverts_it(
 @pytest.mark.parametrize("seed", range(25))
 def test_two_power_cuts_anywhere_lose_nothing(profile: BoardProfile, seed: int) -> None:
     chance = Random(seed)
-    lab = make_lab(profile, seed=SEED)
+    lab = new_lab(profile)
     before = lab.device.board.content("a")
     power = lab.device.board.power
     power.cut_at(chance.randint(1, 40), chance.choice(list(Moment)))
@@ -81,12 +89,35 @@ def test_two_power_cuts_anywhere_lose_nothing(profile: BoardProfile, seed: int) 
     check(lab, Behaviour.HEALTHY, before)
 
 
+@pytest.mark.xfail(
+    strict=True,
+    raises=BrokenImageError,
+    reason="the first window has several sectors, and a cut while it is written can part them",
+)
+def test_a_cut_never_leaves_a_slot_that_would_start_and_is_not_whole(
+    profile: BoardProfile,
+) -> None:
+    operations = uncut(profile, Behaviour.HEALTHY).device.board.power.number
+    for seed in range(3):
+        for number in range(1, operations + 1):
+            lab = make_lab(profile, seed=seed)
+            lab.device.board.may_lose_boot_state = True
+            lab.ship()
+            lab.device.board.power.cut_at(number, Moment.BEFORE)
+            lab.device.run_until_quiet()
+
+
 @pytest.mark.parametrize("occurrence", [3, 12, 20])
 def test_a_cut_in_the_middle_of_writing_resumes_and_fetches_little_again(
     profile: BoardProfile, occurrence: int
 ) -> None:
-    lab = make_lab(profile, seed=SEED, sectors=LARGE_SECTORS, part_bytes=LARGE_SECTORS * 512)
-    lab.operator.window_bytes = WINDOW_BYTES
+    lab = make_lab(
+        profile,
+        seed=SEED,
+        sectors=LARGE_SECTORS,
+        part_bytes=LARGE_SECTORS * 512,
+        window_bytes=WINDOW_BYTES,
+    )
     lab.ship()
     lab.device.board.power.cut_at_name("BlockDevice.write", occurrence, Moment.TORN)
     lab.device.run_until_quiet()
@@ -102,7 +133,7 @@ def test_a_cut_in_the_middle_of_writing_resumes_and_fetches_little_again(
 
 def test_a_cut_in_the_trial_tries_again_without_fetching_again(profile: BoardProfile) -> None:
     fetched = uncut(profile, Behaviour.HEALTHY).repository.sent_bytes("blobs/*")
-    lab = make_lab(profile, seed=SEED)
+    lab = new_lab(profile)
 
     def cut_the_trial(line: Line) -> None:
         if line.event == "trial" and lab.device.board.power.cuts == 0:
@@ -121,7 +152,7 @@ def test_a_cut_in_the_trial_tries_again_without_fetching_again(profile: BoardPro
 def test_trials_that_always_lose_power_end_after_the_attempts_of_the_profile(
     profile: BoardProfile,
 ) -> None:
-    lab = make_lab(profile, seed=SEED)
+    lab = new_lab(profile)
     power = lab.device.board.power
 
     def cut_every_trial(line: Line) -> None:
