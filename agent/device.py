@@ -85,7 +85,10 @@ class Device:
         made_with = Installed(
             self.config.device.factory_release, self.config.device.factory_counter
         )
-        return journal.installed.get(self.boot.booted(), made_with)
+        booted, update = self.boot.booted(), journal.update
+        if update is not None and update.target == booted and update.attempts > 0:
+            return Installed(update.release, update.counter)  # on trial, or never left it
+        return journal.installed.get(booted, made_with)
 
     def policy_facts(self, journal: Journal, *, hurry: bool) -> DeviceFacts:
         """What the decision must know of this device."""

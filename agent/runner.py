@@ -5,6 +5,7 @@ is made before anything that depends on it. The docstring of each step says what
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final, assert_never
 
@@ -14,7 +15,7 @@ from agent.board import SlotName, other
 from agent.device import Device
 from agent.errors import BootControlError, FetchError, Retry, TrustError, UpdateError
 from agent.health import Verdict, examine
-from agent.install import Job, Meter, install
+from agent.install import Install, Job, Meter, install
 from agent.journal import Installed, Journal, store
 from agent.plan import make_plan
 from agent.policy import Proceed, decide, halted
@@ -63,9 +64,12 @@ class Hooks:
 class Runner:
     """Owns the journal of one device in one boot, and moves its update."""
 
-    def __init__(self, device: Device, journal: Journal, hooks: Hooks) -> None:
+    def __init__(
+        self, device: Device, journal: Journal, hooks: Hooks, install: Install = install
+    ) -> None:
         self._device = device
         self._hooks = hooks
+        self._install_images = install
         self.journal = journal
         self.meter = Meter()
         self._interrupted = False
@@ -106,14 +110,16 @@ class Runner:
         """Begin: a cut after this goes on with the same rollout, one before it decides again."""
         boot = self._device.boot
         booted = boot.booted()
-        if booted != boot.default() or boot.armed():
+        if booted != boot.default():
             raise BootControlError(
                 f"a confirmed slot was expected to run, slot {booted} is on trial without a record "
                 "of it; restart the device"
             )
+        if boot.armed():  # left by an update that failed while it armed; its slot is written next
+            boot.disarm()
         target = other(booted)
         update = Update(
-            id=f"{rollout.id}.{rollout.reissue}.{rollout.release}",
+            id=f"{rollout.id}/{rollout.reissue}/{rollout.release}",  # names have dots, and no slash
             rollout=rollout.id,
             reissue=rollout.reissue,
             release=rollout.release,
@@ -186,7 +192,11 @@ class Runner:
             rollout = next(
                 (one for one in session.rollouts().rollouts if one.id == update.rollout), None
             )
-            if rollout is None or halted(update.rollout, update.reissue, session.halts()):
+            if (
+                rollout is None
+                or _issue(rollout) != (update.reissue, update.release, update.counter)
+                or halted(update.rollout, update.reissue, session.halts())
+            ):
                 return self._stopped(update)
             release, manifest_sha256 = session.release(update.release)
             plan = make_plan(
@@ -205,19 +215,14 @@ class Runner:
             Job(installation, device.part(update.target, installation.part))
             for installation in update.installations
         )
-        before = replace(self.meter, done_bytes=0)
         self.meter.done_bytes = 0
-        install(jobs, device.world.repository, self.meter, self._breathe)
+        self._install_images(jobs, device.world.repository, self.meter, self._breathe)
         self._interrupted = False
         return Move(
             replace(
                 update,
-                fetched_bytes=update.fetched_bytes
-                + self.meter.fetched_bytes
-                - before.fetched_bytes,
-                written_bytes=update.written_bytes
-                + self.meter.written_bytes
-                - before.written_bytes,
+                fetched_bytes=self.meter.fetched_bytes,  # of this boot, with all that failed
+                written_bytes=self.meter.written_bytes,
             ),
             Event.IMAGES_INSTALLED,
         )
@@ -267,8 +272,17 @@ class Runner:
         )
         if not verdict.healthy:
             return Move(_blamed(update, "unhealthy", verdict.detail), Event.HEALTH_FAILED)
-        self._device.boot.confirm(update.target)
+        self._confirm(update.target)
         return Move(replace(update, detail=verdict.detail), Event.HEALTH_CONFIRMED)
+
+    def _confirm(self, target: SlotName) -> None:
+        """An error after the write took effect must not call a slot unhealthy that starts by default."""
+        boot = self._device.boot
+        try:
+            boot.confirm(target)
+        except BootControlError:
+            if boot.default() != target:
+                raise
 
     def _leave_trial(self, update: Update) -> Reboot:
         """The reboot is counted before it is asked for: a boot state that is stuck ends the loop."""
@@ -278,7 +292,10 @@ class Runner:
                 f"{update.failures} times; the bootloader does not go back, see `lockgate doctor`"
             )
         self.record(replace(self.journal, update=replace(update, failures=update.failures + 1)))
-        self._device.boot.disarm()
+        with suppress(
+            BootControlError
+        ):  # a boot state that takes no write: one trial boot was granted
+            self._device.boot.disarm()
         return Reboot("")
 
     def _stopped(self, update: Update) -> Move:
@@ -289,6 +306,11 @@ class Runner:
         """Give up what time cannot mend; raise the error again when it may."""
         if isinstance(error, FetchError) or update.state is State.UNHEALTHY:
             raise error
+        if isinstance(error, TrustError) and update.state is State.ACCEPTED:
+            # A mirror that lies once must not end what was signed, and nothing is written yet.
+            if self._still_wanted(update):
+                raise error
+            return self._stopped(update)
         failed = replace(update, failures=update.failures + 1)
         if error.retry is Retry.LATER and failed.failures < FAILURES_MAX:
             self.record(replace(self.journal, update=failed))
@@ -322,6 +344,10 @@ class Runner:
         raised = floor.raise_counter(known, counter)
         if raised != known:
             floor.store(files, raised)
+
+
+def _issue(rollout: Rollout) -> tuple[int, str, int]:
+    return rollout.reissue, rollout.release, rollout.counter
 
 
 def _without(journal: Journal, update: Update) -> dict[SlotName, Installed]:

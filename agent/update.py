@@ -52,7 +52,7 @@ TRANSITIONS: Final[Mapping[State, Mapping[Event, State]]] = MappingProxyType({
                       Event.GAVE_UP:          State.FAILED},
     State.TRIAL:     {Event.HEALTH_CONFIRMED: State.CONFIRMED, Event.HEALTH_FAILED:   State.UNHEALTHY,
                       Event.BOOTED_PREVIOUS:  State.INSTALLED, Event.GAVE_UP:         State.FAILED},
-    State.UNHEALTHY: {Event.BOOTED_PREVIOUS:  State.REVERTED},
+    State.UNHEALTHY: {Event.BOOTED_PREVIOUS:  State.REVERTED,  Event.GAVE_UP:         State.FAILED},
     State.CONFIRMED: {},
     State.REVERTED:  {},
     State.FAILED:    {},
@@ -126,8 +126,8 @@ def resume(update: Update, *, booted: SlotName, default: SlotName, same_boot: bo
     in_target, confirmed = booted == update.target, default == update.target
     match update.state:
         case State.ACCEPTED | State.PLANNED | State.INSTALLED:
-            # Somebody else chose another slot: the target runs now and must not be written.
-            return Event.GAVE_UP if in_target else None
+            # Somebody else chose the target: it runs now or starts next, and must not be written.
+            return Event.GAVE_UP if in_target or confirmed else None
         case State.SWITCHED:
             if in_target:
                 return Event.BOOTED_STANDBY
@@ -139,6 +139,10 @@ def resume(update: Update, *, booted: SlotName, default: SlotName, same_boot: bo
                 return Event.HEALTH_CONFIRMED if confirmed else None
             return Event.GAVE_UP if confirmed else Event.BOOTED_PREVIOUS
         case State.UNHEALTHY:
-            return None if in_target else Event.BOOTED_PREVIOUS
+            if in_target:
+                return (
+                    Event.GAVE_UP if confirmed else None
+                )  # the default cannot be left by a reboot
+            return Event.BOOTED_PREVIOUS
         case State.CONFIRMED | State.REVERTED | State.FAILED:
             return None
