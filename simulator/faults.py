@@ -49,6 +49,12 @@ class Reboot(StrEnum):
     ARGUMENT_DROPPED = "argument-dropped"
 
 
+class Health(StrEnum):
+    """How a health check goes wrong."""
+
+    FLAPS = "flaps"
+
+
 class Storing(StrEnum):
     """How a small file goes wrong."""
 
@@ -56,7 +62,7 @@ class Storing(StrEnum):
     BIT_ROT = "bit-rot"
 
 
-Kind = Fetch | Delivery | Reboot | Storing
+Kind = Fetch | Delivery | Reboot | Health | Storing
 
 
 @dataclass(slots=True)

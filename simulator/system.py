@@ -5,12 +5,13 @@ from typing import Final
 
 from agent.errors import BootControlError
 from agent.interfaces import CheckResult, Clock, SystemFacts
-from simulator.faults import Faults, Reboot
+from simulator.faults import Faults, Health, Reboot
 from simulator.image import Behaviour
 from simulator.power import Power
 from simulator.trace import Note, silent
 
 KINDS: Final = tuple(Reboot)
+FLAPS: Final = tuple(Health)
 CHECK_S: Final = 2.0
 
 
@@ -36,11 +37,13 @@ class SimulatedSystem:
         return self.system_facts
 
     def run_check(self, command: tuple[str, ...], timeout_s: float) -> CheckResult:
-        """As the image that runs behaves: healthy, or not and late."""
-        passed = self.behaviour is Behaviour.HEALTHY
+        """As the image that runs behaves: healthy, or not and late; a fault may let it fail once."""
+        flaps = self.faults.strike(FLAPS, command[0]) is not None
+        passed = self.behaviour is Behaviour.HEALTHY and not flaps
         self.clock.sleep(min(CHECK_S, timeout_s))
         self.note("check", f"{command[0]}: {'passed' if passed else 'failed'}")
-        detail = "running" if passed else "degraded: the stamp of this image says so"
+        why = "a unit is still starting" if flaps else "the stamp of this image says so"
+        detail = "running" if passed else f"degraded: {why}"
         return CheckResult(passed=passed, detail=detail)
 
     def reboot(self, argument: str) -> None:
