@@ -4,9 +4,10 @@ Content decides: a window that the slot already holds is neither fetched nor wri
 checked before it is decompressed and every window before it is written. At most one window and one
 record are in memory for each part.
 
-The first window of every part is made invalid before anything else is written, and written last, after
-all the rest was flushed, read back from the device and matched against the image's hash: whatever is cut,
-the slot is either whole or cannot start.
+The first window of every part is made invalid before anything else is written, its first sector before
+the others, and written last, its first sector after the others, when all the rest was flushed, read back
+from the device and matched against the image's hash: whatever is cut or torn, the slot is either whole or
+cannot start.
 """
 
 import hashlib
@@ -21,8 +22,10 @@ from agent.payload import Kind, PayloadIndex, WindowEntry, parse_index
 from agent.update import Installation
 
 FLUSH_BYTES: Final = 1024 * 1024
-"""At most this many fetched bytes are lost by a power cut."""
+"""At most this many fetched bytes of a part, its index aside, are lost by a power cut."""
 READ_BYTES: Final = 1024 * 1024
+SECTOR_BYTES: Final = 512
+HEAD_BYTES: Final = 4096
 
 
 @dataclass(slots=True)
@@ -43,16 +46,27 @@ class Job:
     device: BlockDevice
 
 
+Install = Callable[[tuple[Job, ...], Repository, Meter, Callable[[], None]], None]
+"""What `install` is to its caller."""
+
+
 def install(
-    jobs: tuple[Job, ...], repository: Repository, meter: Meter, progress: Callable[[], None]
+    jobs: tuple[Job, ...],
+    repository: Repository,
+    meter: Meter,
+    progress: Callable[[], None],
+    *,
+    flush_bytes: int = FLUSH_BYTES,
+    make_part: "type[Part] | None" = None,
 ) -> None:
     """Return when every part holds its image, flushed, read back and matched.
 
-    `progress` is called after each window. Raises `FetchError`, `PayloadError`, `InstallError`; what
+    `progress` is called after each window. After so many fetched bytes what was written is made
+    durable: a power cut loses no more. Raises `FetchError`, `PayloadError`, `InstallError`; what
     was written until then stays and is not fetched again.
     """
     meter.total_bytes = 2 * sum(job.installation.length_bytes for job in jobs)  # write, read back
-    parts = [_Part(job, repository, meter, progress) for job in jobs]
+    parts = [(make_part or Part)(job, repository, meter, progress, flush_bytes) for job in jobs]
     try:
         for part in parts:
             part.read_index()
@@ -64,7 +78,7 @@ def install(
             part.close()
 
 
-def _write(parts: list["_Part"]) -> None:
+def _write(parts: list["Part"]) -> None:
     for part in parts:
         part.invalidate()
     for part in parts:
@@ -75,20 +89,26 @@ def _write(parts: list["_Part"]) -> None:
         part.write_first()  # a cut between two parts: the other one still cannot start
 
 
-class _Part:
+class Part:
     """One part of the slot while it is written."""
 
     def __init__(
-        self, job: Job, repository: Repository, meter: Meter, progress: Callable[[], None]
+        self,
+        job: Job,
+        repository: Repository,
+        meter: Meter,
+        progress: Callable[[], None],
+        flush_bytes: int,
     ) -> None:
         self._image = job.installation
         self._device = job.device
-        self._records = _Records(repository, job.installation, meter)
+        self._records = Records(repository, job.installation, meter)
         self._meter = meter
         self._progress = progress
+        self._flush_bytes = flush_bytes
         self._entries: tuple[WindowEntry, ...] = ()
         self._first = b""
-        self._unflushed_bytes = 0
+        self._flushed_bytes = 0
 
     def read_index(self) -> None:
         """Fetch the index, check it, and see that the image fits."""
@@ -113,19 +133,30 @@ class _Part:
 
     def invalidate(self) -> None:
         """Make the part unable to start; durable on return, before anything else is written."""
-        first = self._entries[0]
-        zeros = bytes(first.length_bytes)
-        if self._device.read(0, first.length_bytes) != zeros:
-            self._put(0, zeros)
-            self._device.flush()
+        for start, end in self._steps():
+            zeros = bytes(end - start)
+            if self._device.read(start, end - start) != zeros:
+                self._put(start, zeros)
+                self._device.flush()
+
+    def _steps(self) -> list[tuple[int, int]]:
+        """The first window from its first sector on, where most file systems say what they are.
+
+        One sector is written whole or not at all; the step after it ends where ext4 says the same. So
+        however a write of the whole window is torn, it is torn while the slot cannot start.
+        """
+        length = self._entries[0].length_bytes
+        ends = sorted({min(end, length) for end in (SECTOR_BYTES, HEAD_BYTES, length)})
+        return list(zip([0, *ends], ends, strict=False))
 
     def write_body(self) -> None:
         """Fetch the first window, which comes first on the wire; write all the others, then flush."""
+        self._flushed_bytes = self._records.fetched_bytes
         self._first = self._records.window(self._entries[0])
         for entry in self._entries[1:]:
             if not self._holds(entry):
+                self._flush_before(entry)
                 self._put(entry.offset, self._records.window(entry))
-                self._flush_often()
             self._advance(entry)
         self._device.flush()
 
@@ -135,8 +166,9 @@ class _Part:
 
     def write_first(self) -> None:
         """Write the window that makes the part able to start, and read it back."""
-        self._put(0, self._first)
-        self._device.flush()
+        for start, end in reversed(self._steps()):
+            self._put(start, self._first[start:end])
+            self._device.flush()
         if self._device.read(0, len(self._first)) != self._first:
             raise self._mismatch("its first window", "other bytes")
         self._advance(self._entries[0])
@@ -153,11 +185,12 @@ class _Part:
         self._device.write(offset, content)
         self._meter.written_bytes += len(content)
 
-    def _flush_often(self) -> None:
+    def _flush_before(self, entry: WindowEntry) -> None:
+        """Flush when what this window fetches would be too much to lose; the first one waits on."""
         fetched = self._records.fetched_bytes
-        if fetched - self._unflushed_bytes >= FLUSH_BYTES:
+        if fetched + entry.record_length - self._flushed_bytes > self._flush_bytes:
             self._device.flush()
-            self._unflushed_bytes = fetched
+            self._flushed_bytes = fetched - self._entries[0].record_length
 
     def _match(self, digest: "hashlib._Hash", start: int) -> None:
         length = self._image.length_bytes
@@ -180,7 +213,7 @@ class _Part:
         self._progress()
 
 
-class _Records:
+class Records:
     """The records of one payload, in as few requests as their order allows."""
 
     def __init__(self, repository: Repository, installation: Installation, meter: Meter) -> None:

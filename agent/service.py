@@ -10,7 +10,6 @@ from agent import journal as journals
 from agent.account import alarm, same_news, status_of
 from agent.agenda import Agenda
 from agent.board import BoardProfile
-from agent.boot.select import boot_control
 from agent.config import Config
 from agent.device import Device
 from agent.errors import NoticeError, Retry, StateError, UpdateError
@@ -18,6 +17,7 @@ from agent.health import Verdict
 from agent.interfaces import World
 from agent.journal import Installed, Journal
 from agent.link import Link
+from agent.pieces import PIECES, MakeRunner, Pieces
 from agent.policy import Decision, Defer, Proceed, decide
 from agent.report import Report, Status
 from agent.request import Request, Verb, take
@@ -56,6 +56,7 @@ class Service:
     config: Config
     profile: BoardProfile
     root_of_trust: bytes
+    pieces: Pieces = PIECES
 
     def run(self, deadline_s: float | None = None, stop: Callable[[], bool] = _never) -> Ending:
         """Settle what the last boot left, then listen, check and install.
@@ -64,7 +65,8 @@ class Service:
         `stop` says so and the broker's wait was woken. Raises `ProfileError`, `BootControlError` and
         `InstallError` when the board is not as configured.
         """
-        shift = Shift(open_device(self.world, self.config, self.profile, self.root_of_trust), stop)
+        device = open_device(self.world, self.config, self.profile, self.root_of_trust, self.pieces)
+        shift = Shift(device, stop, self.pieces.runner)
         try:
             return shift.work(deadline_s)
         except StopAskedError:
@@ -72,16 +74,20 @@ class Service:
 
 
 def open_device(
-    world: World, config: Config, profile: BoardProfile, root_of_trust: bytes
+    world: World,
+    config: Config,
+    profile: BoardProfile,
+    root_of_trust: bytes,
+    pieces: Pieces = PIECES,
 ) -> Device:
     """The device as it runs now. Raises `ProfileError` when this is another board."""
     facts = world.system.facts()
-    device = Device(
+    device = pieces.device(
         world=world,
         config=config,
         profile=profile,
         root_of_trust=root_of_trust,
-        boot=boot_control(profile, world.storage, facts),
+        boot=pieces.boot_control(profile, world.storage, facts),
         facts=facts,
     )
     device.check_board()
@@ -91,7 +97,12 @@ def open_device(
 class Shift:
     """One boot's work: who listens, who decides, who moves the update."""
 
-    def __init__(self, device: Device, stop: Callable[[], bool] = _never) -> None:
+    def __init__(
+        self,
+        device: Device,
+        stop: Callable[[], bool] = _never,
+        runner: MakeRunner = Runner,
+    ) -> None:
         self._device = device
         self._stop = stop
         world, config = device.world, device.config
@@ -104,7 +115,7 @@ class Shift:
         )
         self._agenda = Agenda(world.clock, world.random, config.timing)
         hooks = Hooks(tend=self._tend, asked=self._verdict_asked, changed=self._show)
-        self._runner = Runner(device, Journal(), hooks)
+        self._runner = runner(device, Journal(), hooks)
         self._status: Status | None = None
         self._shown_s = 0.0
         self._detail = ""

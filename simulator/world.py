@@ -21,6 +21,7 @@ from agent.config import (
 from agent.errors import StateError, UpdateError
 from agent.interfaces import Broker, Clock, Random, Repository, Scratch, World
 from agent.journal import Journal
+from agent.pieces import PIECES, Pieces
 from agent.service import Ending, Service
 from simulator.board import Boot, SimulatedBoard
 from simulator.faults import Faults
@@ -87,6 +88,7 @@ class DeviceSimulation:
     trace: Trace = field(default_factory=Trace)
     boots_max: int = BOOTS_MAX
     durations: Durations = Durations()
+    pieces: Pieces = PIECES
     _boot: Boot | None = None
     _restarts: int = 0
 
@@ -196,7 +198,8 @@ class DeviceSimulation:
             random=around.random,
             scratch=around.scratch,
         )
-        service = Service(world, self.config, self.board.profile, self.root_of_trust)
+        profile = self.board.profile
+        service = Service(world, self.config, profile, self.root_of_trust, self.pieces)
         try:
             ending = service.run(deadline_s)
         except UpdateError as error:
