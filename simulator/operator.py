@@ -85,6 +85,8 @@ class Operator:
     rollouts: tuple[Rollout, ...] = ()
     halts: tuple[Halt, ...] = ()
     version: int = 0
+    roots: int = 0
+    generations: dict[RoleName, int] = field(default_factory=dict)
 
     def open(self) -> None:
         """Publish an empty fleet and listen to its devices."""
@@ -160,10 +162,9 @@ class Operator:
         now = signed_at or self.clock.true_time()
         self.version += 1
         documents = self._documents()
-        if self.version == 1:
-            root = make_root(_public(self.seed, TOP_LEVEL), now)
-            self.content["metadata/1.root.json"] = self._sign(RoleName.ROOT, root, THRESHOLD)
-        roles = {RoleName.TARGETS: make_targets(_public(self.seed, DELEGATED), now)}
+        if self.roots == 0:
+            self._publish_root(now)
+        roles = {RoleName.TARGETS: make_targets(self._public(DELEGATED), now)}
         for role, content in documents.items():
             roles[role] = make_delegated(role, content, now)
             for path, target in roles[role].targets.items():
@@ -173,6 +174,12 @@ class Operator:
             path = f"metadata/{self.version}.{role.value}.json"
             self.content[path] = self._sign(role, signed, signatures)
         self._publish_online(now)
+
+    def rotate(self, role: RoleName) -> None:
+        """Replace the key of an online role by a new root, and sign everything with what holds then."""
+        self.generations[role] = self.generations.get(role, 0) + 1
+        self._publish_root(self.clock.true_time())
+        self.publish()
 
     def snapshot(self) -> MemorySource:
         """What is published now, to be served again when it is old."""
@@ -207,6 +214,13 @@ class Operator:
             RoleName.HALTS: {halts_path(self.fleet): encode_halts(Halts(self.fleet, self.halts))},
         }
 
+    def _publish_root(self, now: datetime) -> None:
+        self.roots += 1
+        root = make_root(self._public(TOP_LEVEL), now)
+        root.version = self.roots
+        path = f"metadata/{self.roots}.root.json"
+        self.content[path] = self._sign(RoleName.ROOT, root, THRESHOLD)
+
     def _publish_online(self, now: datetime) -> None:
         snapshot = make_snapshot(dict.fromkeys(LISTED, self.version), self.version, now)
         encoded = self._sign(RoleName.SNAPSHOT, snapshot, 1)
@@ -216,9 +230,19 @@ class Operator:
 
     def _sign(self, role: RoleName, signed: Kind, signatures: int) -> bytes:
         metadata = Metadata(signed)
-        for signer in _signers(self.seed, role)[: max(1, signatures)]:
+        for signer in self._signers(role)[: max(1, signatures)]:
             metadata.sign(signer, append=True)
         return metadata.to_bytes()
+
+    def _signers(self, role: RoleName) -> tuple[CryptoSigner, ...]:
+        return _signers(self.seed, role, self.generations.get(role, 0))
+
+    def _public(self, roles: Iterable[RoleName]) -> dict[RoleName, tuple[list[SSlibKey], int]]:
+        keys = {}
+        for role in roles:
+            signers = self._signers(role)
+            keys[role] = ([signer.public_key for signer in signers], len(signers))
+        return keys
 
     def _hear(self, message: Message) -> None:
         try:
@@ -236,21 +260,14 @@ class Operator:
 
 
 @cache
-def _signers(seed: int, role: RoleName) -> tuple[CryptoSigner, ...]:
+def _signers(seed: int, role: RoleName, generation: int) -> tuple[CryptoSigner, ...]:
     """Keys that follow from the seed: repeatable, and of no value anywhere else."""
-    rows = [f"{seed}/{role}/{number}" for number in range(THRESHOLD if role in OFFLINE else 1)]
+    count = THRESHOLD if role in OFFLINE else 1
+    rows = [f"{seed}/{role}/{generation}/{number}" for number in range(count)]
     return tuple(
         CryptoSigner(Ed25519PrivateKey.from_private_bytes(hashlib.sha256(row.encode()).digest()))
         for row in rows
     )
-
-
-def _public(seed: int, roles: Iterable[RoleName]) -> dict[RoleName, tuple[list[SSlibKey], int]]:
-    keys = {}
-    for role in roles:
-        signers = _signers(seed, role)
-        keys[role] = ([signer.public_key for signer in signers], len(signers))
-    return keys
 
 
 @cache
