@@ -6,6 +6,7 @@ from typing import Final
 
 from agent.board import ConfirmSettings
 from agent.interfaces import Clock, System
+from agent.report import clean
 
 PAUSE_S: Final = 2.0
 
@@ -34,7 +35,7 @@ def examine(
     deadline_s = clock.monotonic_s() + settings.within_s
     complaint = "no check has run"
     while clock.monotonic_s() < deadline_s:
-        complaint = _complaint(settings, system, deadline_s - clock.monotonic_s())
+        complaint = _complaint(settings, system, clock, deadline_s)
         connected = tend(0.0)
         verdict = asked()
         if verdict is not None:
@@ -45,12 +46,13 @@ def examine(
             complaint = "no session with the broker"
         system.progress(f"trial: {complaint}")
         tend(min(PAUSE_S, max(0.0, deadline_s - clock.monotonic_s())))
-    return Verdict(healthy=False, detail=f"unhealthy after {settings.within_s} s: {complaint}")
+    return Verdict(healthy=False, detail=f"not healthy within {settings.within_s} s: {complaint}")
 
 
-def _complaint(settings: ConfirmSettings, system: System, left_s: float) -> str:
+def _complaint(settings: ConfirmSettings, system: System, clock: Clock, deadline_s: float) -> str:
     for check in settings.checks:
-        result = system.run_check(check.command, min(check.timeout_s, max(1.0, left_s)))
+        left_s = max(1.0, deadline_s - clock.monotonic_s())
+        result = system.run_check(check.command, min(check.timeout_s, left_s))
         if not result.passed:
-            return f"check {check.name} failed: {result.detail}"
+            return clean(f"check {check.name} failed: {result.detail}")
     return ""

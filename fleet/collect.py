@@ -191,7 +191,8 @@ class Collector:
 
     def _account(self, report: Report, count: int) -> None:
         kind = EventKind.STORED if count == 1 else EventKind.REPEATED
-        sentence = f"{report.outcome} {report.release} ({report.code}, received {count} times)"
+        again = f", received {count} times" if count > 1 else ""
+        sentence = f"{report.outcome} {report.release} ({report.code}{again})"
         self._count(kind, report.device, sentence)
         if count == 1 and report.outcome in FAILURES and self._guard_at_s is None:
             self._guard_at_s = 0.0

@@ -35,7 +35,7 @@ def main() -> int:
     except (StoryError, CommandError, UpdateError) as error:
         screen.say("story", f"failed: {error}")
         return 1
-    status = summarise(screen, promises, folder)
+    status = summarise(screen, promises, options.folder)
     if options.svg is not None:
         screen.save_picture(options.svg)
     return status

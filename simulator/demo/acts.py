@@ -17,6 +17,7 @@ from simulator.demo.checks import (
     reported_once,
     reports_of,
     slot_holds,
+    went_on_after_the_cut,
 )
 from simulator.demo.devices import DemoDevice
 from simulator.demo.fleet import DemoFleet
@@ -162,10 +163,11 @@ class Story:
                 promises.append(never_began(device, BAD))
         cut = devices[1]
         promises.append(
-            Promise(
-                f"{cut.name}: lost its power in mid-write and went on",
-                cut.cuts == 1,
-                f"{cut.cuts} cut",
+            went_on_after_the_cut(
+                cut,
+                reports_of(fleet.workspace.store, cut.name),
+                images[GOOD],
+                fleet.payload_bytes(GOOD, cut.simulation.board.profile),
             )
         )
         status = fleet.command("rollout", "status", "--json", quiet=True)

@@ -5,10 +5,13 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from fleet.store import Store, StoredReport
 from simulator.demo.devices import DemoDevice
 from simulator.demo.images import DemoImage, find_program
+
+MIB: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,3 +91,17 @@ def never_began(device: DemoDevice, release: str) -> Promise:
     return Promise(
         f"{device.name}: the halt came before release {release}", not begun, "never accepted"
     )
+
+
+def went_on_after_the_cut(
+    device: DemoDevice, reports: tuple[StoredReport, ...], image: DemoImage, payload_bytes: int
+) -> Promise:
+    """Whether the installation that ended did not have to fetch again what was there before the cut."""
+    fetched = [one.report.fetched_bytes for one in reports if one.report.release == image.release]
+    words = f"{device.name}: lost its power in mid-write and went on where it was"
+    if not fetched:
+        return Promise(words, kept=False, seen="no report")
+    seen = (
+        f"{device.cuts} cut, {fetched[0] / MIB:.1f} of {payload_bytes / MIB:.1f} MiB left to fetch"
+    )
+    return Promise(words, device.cuts == 1 and fetched[0] < payload_bytes, seen)

@@ -17,6 +17,7 @@ from fleet.broker_process import BrokerProcess
 from fleet.cli import main as lockgate_fleet
 from fleet.collect import Collector, Event, EventKind
 from fleet.rail import WorkspaceRail
+from fleet.release import find_release
 from fleet.server import HttpsServer
 from fleet.workspace import Workspace
 from simulator.demo.devices import DemoDevice, Say, told
@@ -101,6 +102,15 @@ class DemoFleet:
             for part in profile.parts:
                 words += ["--image", f"{profile.hardware_id}:{part}={files[part]}"]
         self.command(*words)
+
+    def payload_bytes(self, release: str, profile: BoardProfile) -> int:
+        """How many bytes a device of this kind fetches for a release that it has nothing of."""
+        return sum(
+            payload.length_bytes
+            for image in find_release(self.workspace, release).images
+            if image.hardware_id == profile.hardware_id
+            for payload in image.payloads
+        )
 
     def enrol(self, name: str, profile: BoardProfile, factory: DemoImage, seed: int) -> DemoDevice:
         """Make a device: its key and request on the device, its certificate from the fleet."""
