@@ -129,6 +129,52 @@ class BootControlError(UpdateError):
     exit_status = 32
 
 
+class FlashError(UpdateError):
+    """A microcontroller did not take its image; it can be flashed again."""
+
+    code = "flash"
+    exit_status = 50
+    retry = Retry.LATER
+
+
+class FlashIdentityError(FlashError):
+    """Another chip than the profile names answers, or it changed under way; nothing more is written."""
+
+    code = "flash-identity"
+    exit_status = 51
+    retry = Retry.NEVER
+
+
+class FlashVerifyError(FlashError):
+    """The chip said that it had written, and holds something else."""
+
+    code = "flash-verify"
+    exit_status = 52
+
+
+class FlashLineError(FlashError):
+    """The serial line is gone, silent, or carries what no bootloader says."""
+
+    code = "flash-line"
+    exit_status = 53
+
+
+class FlashImageError(FlashError):
+    """The image for a microcontroller is malformed, or does not fit its flash."""
+
+    code = "flash-image"
+    exit_status = 54
+    retry = Retry.NEVER
+
+
+class FlashRefusedError(FlashError):
+    """The chip is protected against reading or writing, or its settings do not allow to begin."""
+
+    code = "flash-refused"
+    exit_status = 55
+    retry = Retry.NEVER
+
+
 class RefusedError(UpdateError):
     """Signed and intact, but not for this device: another hardware id, halted, or tried and failed."""
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Protocol
 
 
@@ -228,6 +229,64 @@ class Scratch(Protocol):
 
     def collect(self, path: str) -> dict[str, bytes]:
         """The files in the folder now, by name relative to it."""
+        ...
+
+
+class Parity(StrEnum):
+    """The ninth bit of each character on a serial line."""
+
+    NONE = "none"
+    EVEN = "even"
+    ODD = "odd"
+
+
+@dataclass(frozen=True, slots=True)
+class LineSettings:
+    """How characters look on a serial line: eight data bits, this parity, one stop bit."""
+
+    baud: int
+    parity: Parity = Parity.NONE
+
+
+class SerialLine(Protocol):
+    """One serial port: bytes, deadlines, and two control lines. Raises `FlashLineError`.
+
+    Every wait of a flasher is one of these calls, so that simulated time needs nothing else.
+    """
+
+    def open(self, settings: LineSettings) -> None:
+        """Open the port, or change the settings of the open one; input from before is kept."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the port; a second call does nothing, and `open` opens it again."""
+        ...
+
+    def write(self, content: bytes) -> None:
+        """Send all of it; returns when it is on its way."""
+        ...
+
+    def read(self, length_bytes: int, timeout_s: float) -> bytes:
+        """Exactly so many bytes; fewer, perhaps none, only when the time for all of them is up."""
+        ...
+
+    def read_until(self, end: bytes, length_max: int, timeout_s: float) -> bytes:
+        """All up to and with `end`; without it when the time or the length is up first."""
+        ...
+
+    def discard_input(self) -> None:
+        """Forget what has arrived and was not read."""
+        ...
+
+    def set_lines(self, *, dtr: bool | None = None, rts: bool | None = None) -> None:
+        """Assert (True) or release (False) the control lines; None leaves a line as it is.
+
+        Does nothing for a line that the port does not have.
+        """
+        ...
+
+    def wait(self, duration_s: float) -> None:
+        """Return after at least this many seconds; bytes that arrive are kept."""
         ...
 
 
