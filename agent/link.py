@@ -43,7 +43,7 @@ class Link:
         self._retry_max_s = retry_max_s
         self._failures = 0
         self._next_connect_s = 0.0
-        self._connected_at_s = 0.0
+        self._connected_at_s: float | None = None
         self._session = ""
         self._status: Status | None = None
         self._status_sent: Status | None = None
@@ -64,6 +64,8 @@ class Link:
 
         Returns early when a message came or someone at the device woke the agent.
         """
+        if self._connected_at_s is not None and not self._broker.connected:
+            self._lost(BrokerError("the session with the broker ended without a word"))
         try:
             self._connect_when_due()
             self._say_what_is_due(reports)
@@ -97,6 +99,7 @@ class Link:
                 self._publish(self._topics.presence, encode_presence(self._presence(online=False)))
         except BrokerError as error:
             self.last_error = str(error)
+        self._connected_at_s = None
         self._broker.close()
 
     def _connect_when_due(self) -> None:
@@ -154,9 +157,9 @@ class Link:
 
     def _lost(self, error: BrokerError) -> None:
         now = self._clock.monotonic_s()
-        if self._connected_at_s and now - self._connected_at_s >= STABLE_S:
+        if self._connected_at_s is not None and now - self._connected_at_s >= STABLE_S:
             self._failures = 0
-        self._connected_at_s = 0.0
+        self._connected_at_s = None
         self._broker.close()
         self._next_connect_s = now + full_jitter(self._random, self._failures, self._retry_max_s)
         self._failures += 1
