@@ -14,7 +14,7 @@ from agent.board import SlotName
 from agent.errors import StateError
 from agent.interfaces import Files
 from agent.release import Payload
-from agent.report import Report, report_document, report_fields
+from agent.report import Outcome, Report, report_document, report_fields
 from agent.strict import Fields, Refusal, encode_json, format_time, load_json
 from agent.update import Installation, State, Update
 
@@ -62,10 +62,18 @@ class Journal:
         return any(past.rollout == rollout and past.reissue == reissue for past in self.history)
 
     def with_report(self, report: Report) -> "Journal":
-        """With this report waiting; the same id is never queued twice, the oldest make room."""
+        """With this report waiting; the same id is never queued twice.
+
+        When there are too many, the oldest alarms make room before the end of any update does: whoever
+        can cause alarms must not be able to push out what became of an update.
+        """
         if any(waiting.id == report.id for waiting in self.reports):
             return self
-        return replace(self, reports=(*self.reports, report)[-REPORTS_MAX:])
+        reports = [*self.reports, report]
+        while len(reports) > REPORTS_MAX:
+            alarms = (one for one in reports if one.outcome is Outcome.REFUSED)
+            reports.remove(next(alarms, reports[0]))
+        return replace(self, reports=tuple(reports))
 
     def without_reports(self, ids: tuple[str, ...]) -> "Journal":
         """Without the reports that the fleet has stored."""
