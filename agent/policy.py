@@ -5,7 +5,7 @@ the reasons. The last arm of every question is the safe one: stay.
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import MAXYEAR, UTC, datetime, timedelta
 from typing import Final
 
 from agent.rollout import BUCKETS, Halts, Rollout, Rollouts, RolloutState, Window, bucket
@@ -153,4 +153,6 @@ def _opens(window: Window | None, now: datetime) -> datetime:
     if (minute - window.start_minute) % MINUTES_A_DAY < window.length_minutes:
         return now
     start = midnight + timedelta(minutes=window.start_minute)
-    return start if start > now else start + timedelta(days=1)
+    if start > now:
+        return start
+    return start + timedelta(days=1) if start.year < MAXYEAR else now  # there is no later date

@@ -112,6 +112,8 @@ def _payload(fields: Fields) -> Payload:
         index_sha256=fields.sha256("index_sha256"),
     )
     fields.done()
+    if payload.index_bytes > payload.length_bytes:
+        fields.refuse("index_bytes", f"at most the payload's {payload.length_bytes} were expected")
     return payload
 
 
