@@ -77,7 +77,7 @@ class Agenda:
     def refused(self) -> None:
         """A check failed in a way that time does not mend: the regular time, unless a notice comes."""
         interval_s = self._timing.check_every_s * self._random.uniform(1.0 - SPREAD, 1.0 + SPREAD)
-        self._check_due_s = self._clock.monotonic_s() + interval_s
+        self._check_due_s = max(self._clock.monotonic_s() + interval_s, self._earliest_s())
 
     def succeeded(self) -> None:
         """A step of the update was done: the next one may follow at once."""

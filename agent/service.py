@@ -240,15 +240,15 @@ class Shift:
     def _check(self) -> Decision:
         """Refresh, decide, and begin an update if the signed policy says so."""
         self._agenda.checking()
-        hurry, self._hurry = self._hurry, False
         with self._device.session() as session:
             now = self._device.now()
             decision = decide(
                 session.rollouts(),
                 session.halts(),
-                self._device.policy_facts(self._runner.journal, hurry=hurry),
+                self._device.policy_facts(self._runner.journal, hurry=self._hurry),
                 now,
             )
+        self._hurry = False  # answered now; a check that failed leaves it asked
         self._detail = "; ".join(reason.sentence for reason in decision.reasons[:2])
         until = decision.until if isinstance(decision, Defer) else None
         self._agenda.checked(now=now, until=until)
