@@ -67,21 +67,24 @@ class LinuxBlockDevice:
                 rest = rest[count:]
 
     def flush(self) -> None:
-        """Sync, then forget the cache.
+        """Sync, then forget the cache; also when this process wrote nothing.
+
+        What is read back may have been written by a process that did not live to sync it, or by a
+        bootloader that never does: it must not count before it is durable.
 
         After a failed sync the kernel may call lost pages clean, so a second one proves nothing: the
         device is closed, its cache dropped, and whoever tries again must read back what is there.
         """
-        if self._writer is None:
-            return
+        with self._translated("flush"):
+            descriptor = self._for_reading() if self._writer is None else self._writer
         try:
             with self._translated("flush"):
-                os.fsync(self._writer)
+                os.fsync(descriptor)
         except InstallError:
-            _forget_cache(self._writer)
+            _forget_cache(descriptor)
             self.close()
             raise
-        _forget_cache(self._writer)
+        _forget_cache(descriptor)
 
     def close(self) -> None:
         """Let the device go; the next use opens it again."""

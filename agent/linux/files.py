@@ -39,6 +39,7 @@ class LinuxFiles:
     def __init__(self, folder: str) -> None:
         self._folder = Path(folder)
         self._durable_folders: set[Path] = set()
+        self._settled: set[str] = set()
 
     def read(self, name: str) -> bytes | None:
         """The content, or None. Symbolic links are not followed, unfinished files not seen."""
@@ -46,6 +47,7 @@ class LinuxFiles:
         with self._translated("read", name):
             try:
                 with _folder(self._folder, part) as folder:
+                    self._settle(part, folder)
                     return _read(leaf, folder)
             except FileNotFoundError:
                 return None
@@ -84,6 +86,16 @@ class LinuxFiles:
                     return tuple(f"{folder}/{leaf}" for leaf in _leaves(descriptor))
             except FileNotFoundError:
                 return ()
+
+    def _settle(self, part: str, folder: int) -> None:
+        """Sync a folder once in each process, before anything of it is believed.
+
+        A process that was killed between its rename and its sync leaves a content that can be read
+        and that a power cut would still take back.
+        """
+        if part not in self._settled:
+            os.fsync(folder)
+            self._settled.add(part)
 
     def _split(self, name: str) -> tuple[str, str]:
         parts = name.split("/")

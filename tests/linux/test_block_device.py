@@ -57,9 +57,20 @@ def test_reads_after_a_flush_come_from_the_medium(device: LinuxBlockDevice, back
     assert device.read(4096, 4096) == CONTENT[4096:8192]
 
 
-def test_flush_without_a_write_does_nothing(device: LinuxBlockDevice) -> None:
+def test_flush_without_a_write_changes_nothing(device: LinuxBlockDevice) -> None:
     device.flush()
     assert device.read(0, 4) == bytes(4)
+
+
+def test_flush_makes_durable_what_another_process_wrote_and_did_not_sync(
+    device: LinuxBlockDevice, path: str, backing: Path
+) -> None:
+    device.write(0, CONTENT)
+    assert not backing.read_bytes().startswith(CONTENT)
+    next_process = LinuxBlockDevice(path)
+    next_process.flush()
+    next_process.close()
+    assert backing.read_bytes().startswith(CONTENT)
 
 
 def test_nothing_beyond_the_end_is_read_or_written(device: LinuxBlockDevice) -> None:
