@@ -1,0 +1,186 @@
+"""Liveness: what a device has become once the faults have stopped, and what the fleet has heard of it."""
+
+from collections import Counter
+from typing import Final
+
+from agent import request
+from agent.account import OUTCOMES
+from agent.policy import DeviceFacts, Proceed, decide
+from agent.report import Outcome, Report
+from agent.request import Verb
+from agent.rollout import BUCKETS, Halts, Rollouts
+from simulator.faults import Reboot
+from simulator.image import Behaviour
+from simulator.storm.bench import Bench
+from simulator.storm.plan import HOUR_S, Deed, Family
+from simulator.storm.watch import Watch
+
+SLICE_S: Final = HOUR_S
+SETTLE_SLICES_MAX: Final = 30
+BOOTS_MAX: Final = 16
+"""From the worst state to rest: the trials that are left, a revert, and a whole update after it."""
+SIGN_EVERY_SLICES: Final = 12
+
+EXCUSES: Final = {
+    "unhealthy": {Family.BROKER, Family.OWNER, Family.FORGERY},
+    "halted": {Family.OPERATOR},
+    "install": {Family.MEDIUM},
+    "payload": {Family.NETWORK, Family.MIRROR},
+    "trust": {Family.NETWORK, Family.MIRROR},
+    "trust-rollback": {Family.NETWORK, Family.MIRROR},
+    "fetch": {Family.NETWORK, Family.MIRROR},
+    "state": {Family.FILES, Family.ROT},
+    "boot-control": {Family.ROT},
+}
+"""Which weather may end an update to a healthy release otherwise than confirmed, by the report's code."""
+
+
+def calm(bench: Bench, watch: Watch) -> None:
+    """The faults stop, and all that was in the way of them is put right."""
+    watch.trial_cuts.clear()
+    bench.faults.clear()
+    bench.device.board.power.keep_on()
+    for device in bench.device.board.storage.devices.values():
+        device.faults.write_error_in, device.faults.lying_flush = 0, False
+        device.faults.bad_sectors.clear()
+        if bench.device_plan.lies:
+            device.settle(device.pending_writes())  # in the end even such a medium has written it
+    bench.hub.start()
+    bench.repository.source = bench.operator.source
+    bench.clock.jump(-bench.jumped)
+    bench.device.board.files.content.pop(request.FILE, None)
+    bench.device.boots_max = BOOTS_MAX
+    bench.operator.answer_all()
+    bench.publish()
+    bench.operator.notify()
+
+
+def settle(bench: Bench) -> list[str]:
+    """Let time pass until the device rests and has nothing more to begin."""
+    for number in range(SETTLE_SLICES_MAX):
+        bench.device.run(bench.clock.now_s + SLICE_S)
+        if bench.device.quiet and not _has_more(bench):
+            return []
+        if number % SIGN_EVERY_SLICES == SIGN_EVERY_SLICES - 1:
+            bench.publish()  # as every fleet does, or its signed dates would be past some day
+    what = "it has more to begin" if bench.device.quiet else "it is not quiet"
+    return [f"{SETTLE_SLICES_MAX} hours after the faults had stopped {what}"]
+
+
+def ship_last(bench: Bench) -> list[str]:
+    """A healthy release for everyone must arrive as on any other day, whatever was before."""
+    number = bench.plan.last_release
+    bench.ship(number, Behaviour.HEALTHY, BUCKETS)
+    bench.publish()
+    bench.operator.notify()
+    complaints = settle(bench)
+    name = str(number)
+    reports = [report for report in _endings(bench) if report.release == name]
+    found = [f"{report.outcome} {report.code}: {report.detail}" for report in reports]
+    if [report.outcome for report in reports] != [Outcome.CONFIRMED]:
+        complaints.append(f"the last release ended {found or 'not at all'}")
+    slot = bench.device.slot
+    if slot == "-" or bench.number_in("a" if slot == "a" else "b") != number:
+        complaints.append(f"slot {slot} runs, and not the last release")
+    return complaints
+
+
+def judge(bench: Bench, watch: Watch) -> list[str]:
+    """What the fleet has stored against what happened."""
+    reports = _endings(bench)
+    complaints = [
+        complaint for report in reports for complaint in _lies_of(report, bench, watch)
+    ]
+    if "journal.json" in bench.rotted:
+        return complaints
+    results: dict[str, set[tuple[str, str, str]]] = {}
+    for report in bench.operator.reports_heard:
+        if report.update:
+            results.setdefault(report.update, set()).add((report.id, report.outcome, report.code))
+    complaints += [
+        f"update {update} has {len(found)} results: {sorted(found)}"
+        for update, found in results.items()
+        if len(found) > 1
+    ]
+    return complaints + _unheard(bench, reports)
+
+
+def _unheard(bench: Bench, reports: list[Report]) -> list[str]:
+    """Every update that ended here is stored by the fleet exactly once, and nothing else is."""
+    journal = bench.device.journal
+    if journal is None:
+        return ["the journal cannot be read although nothing rotted"]
+    ended = Counter(
+        (past.rollout, past.reissue, past.release, OUTCOMES[past.state])
+        for past in journal.history
+    )
+    stored = Counter(
+        (report.rollout, report.reissue, report.release, report.outcome) for report in reports
+    )
+    return [
+        f"{key} ended {ended[key]} times here, and is stored {stored[key]} times"
+        for key in sorted(ended.keys() | stored.keys())
+        if ended[key] != stored[key]
+    ]
+
+
+def _endings(bench: Bench) -> list[Report]:
+    return [report for report in bench.operator.reports.values() if report.update]
+
+
+def _has_more(bench: Bench) -> bool:
+    """Whether this device would begin an update now, by the rule that it shares with the operator."""
+    journal = bench.device.journal
+    if journal is None:
+        return True
+    fleet = bench.operator.fleet
+    ended = max((past.counter for past in journal.history), default=0)
+    confirmed = [one.counter for one in journal.installed.values()]
+    facts = DeviceFacts(
+        device=bench.device_plan.name,
+        hardware_id=bench.device.board.profile.hardware_id,
+        counter=max(1, *confirmed, ended if bench.rotted else 0),
+        tried=frozenset((past.rollout, past.reissue) for past in journal.history),
+        deferred_until=None,
+    )
+    rollouts = Rollouts(fleet, bench.operator.rollouts)
+    halts = Halts(fleet, bench.operator.halts)
+    return isinstance(decide(rollouts, halts, facts, bench.clock.true_time()), Proceed)
+
+
+def _lies_of(report: Report, bench: Bench, watch: Watch) -> list[str]:
+    """What a report says that cannot be, given the release and the weather."""
+    if not report.release.isdecimal():
+        return []
+    number = int(report.release)
+    behaviour = bench.behaviour_of(number)
+    told = f"update {report.update} is told to be {report.outcome} ({report.code})"
+    if report.outcome is Outcome.CONFIRMED:
+        asked = any(act.word == Verb.CONFIRM for act in bench.device_plan.acts)
+        if number not in watch.ran:
+            return [f"{told}, and it never ran"]
+        if behaviour is not Behaviour.HEALTHY and not (
+            behaviour is Behaviour.FAILS_CHECKS and asked
+        ):
+            return [f"{told}, and it is one that {behaviour}"]
+        return []
+    if behaviour is Behaviour.HEALTHY and not _excused(report, bench):
+        return [f"{told}: {report.detail}; and nothing in this storm explains it"]
+    return []
+
+
+def _excused(report: Report, bench: Bench) -> bool:
+    """Whether the weather explains why a healthy release was not confirmed."""
+    if bench.device_plan.lies:
+        return True
+    if report.code == "trial-lost":
+        dropped = sum(kind is Reboot.ARGUMENT_DROPPED for kind, _ in bench.faults.happened)
+        lost = bench.device.board.power.cuts + dropped
+        return lost >= bench.device.board.profile.confirm.attempts_max
+    if report.code == "halted":
+        several = len(bench.plan.shipments) > 1 or Family.OPERATOR in bench.plan.families
+        return several or any(act.deed is Deed.SHIP for act in bench.plan.acts)
+    weather = EXCUSES.get(report.code, set())
+    if report.code == "boot-control" and "journal.json" in bench.rotted:
+        return True
+    return bool(weather & bench.plan.families)

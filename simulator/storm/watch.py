@@ -1,0 +1,138 @@
+"""Safety: looks at a device at every boot and at every record, and notes what must never be."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from agent import floor as floors
+from agent import journal as journals
+from agent.board import SlotName
+from agent.errors import StateError
+from agent.floor import Floor
+from agent.update import State, Update
+from simulator.storm.bench import Bench
+from simulator.storm.plan import Cut
+from simulator.trace import Line
+
+STARTS: Final = frozenset({"boot", "! panic", "! hang"})
+ARMED: Final = frozenset({State.SWITCHED, State.TRIAL})
+FILES_MAX: Final = 48
+FILES_BYTES_MAX: Final = 256 * 1024
+"""Small files of one device in a storm: what is left over must not grow."""
+
+
+@dataclass(slots=True)
+class Watch:
+    """What was seen of one device. `violations` is empty as long as all is well."""
+
+    bench: Bench
+    violations: list[str] = field(default_factory=list)
+    ran: set[int] = field(default_factory=set)
+    standby_boots: dict[str, int] = field(default_factory=dict)
+    trial_cuts: list[Cut] = field(default_factory=list)
+    _running: tuple[SlotName, dict[str, bytes]] | None = None
+    _floor: Floor = Floor()
+
+    def attach(self) -> None:
+        """See every line of the trace and every small file from now on."""
+        device = self.bench.device
+        self.trial_cuts = list(self.bench.device_plan.trial_cuts)
+        before = device.board.files.watcher
+
+        def seen(name: str, content: bytes) -> None:
+            before(name, content)
+            self._replaced(name, content)
+
+        device.board.files.watcher = seen
+        device.trace.sink = self._line
+
+    def check_rest(self) -> None:
+        """What is left when the world is quiet, and the slot that ran last."""
+        self._check_running()
+        content = self.bench.device.board.files.content
+        size_bytes = sum(len(one) for one in content.values())
+        if len(content) > FILES_MAX or size_bytes > FILES_BYTES_MAX:
+            self._say(f"residue: {len(content)} small files with {size_bytes} bytes are left")
+
+    def _say(self, sentence: str) -> None:
+        self.violations.append(f"boot {self.bench.device.board.boots}: {sentence}")
+
+    def _line(self, line: Line) -> None:
+        if line.event in STARTS:
+            self._started()
+        elif line.event == State.TRIAL and self.trial_cuts:
+            cut, power = self.trial_cuts.pop(0), self.bench.device.board.power
+            power.cut_at(power.number + cut.operations, cut.moment)
+
+    def _started(self) -> None:
+        """A slot was started: it holds a release that enough people signed for this fleet."""
+        self._check_running()
+        board = self.bench.device.board
+        slot = board.started[-1]
+        if slot is None:
+            return
+        self._running = (slot, board.content(slot))
+        number = self.bench.number_in(slot)
+        if number is None or number not in {1, *self.bench.rolled_out}:
+            self._say(f"slot {slot} runs what was never rolled out (release {number})")
+        else:
+            self.ran.add(number)
+        journal = self.bench.device.journal
+        update = None if journal is None else journal.update
+        if update is not None and not update.finished and slot == update.target:
+            self._count_boot(update)
+
+    def _count_boot(self, update: Update) -> None:
+        boots = self.standby_boots.get(update.id, 0) + 1
+        self.standby_boots[update.id] = boots
+        attempts_max = self.bench.device.board.profile.confirm.attempts_max
+        cuts = self.bench.device.board.power.cuts
+        if boots > attempts_max + cuts and "journal.json" not in self.bench.rotted:
+            self._say(f"the standby slot was started {boots} times for one update")
+
+    def _check_running(self) -> None:
+        if self._running is None:
+            return
+        slot, content = self._running
+        if self.bench.device.board.content(slot) != content:
+            self._say(f"slot {slot} changed while it ran")
+
+    def _replaced(self, name: str, content: bytes) -> None:
+        if name == floors.FILE:
+            self._check_floor()
+        if name == journals.FILE:
+            update = journals.decode(content).update
+            if update is not None:
+                self._check_update(update)
+
+    def _check_floor(self) -> None:
+        files = self.bench.device.board.files
+        try:
+            found = floors.load(files)
+        except StateError as error:
+            self._say(f"a floor was written that cannot be read: {error}")
+            return
+        known, self._floor = self._floor, found
+        if "floor.json" in self.bench.rotted:
+            self.bench.rotted.discard("floor.json")
+            return
+        if found.counter < known.counter:
+            self._say(f"the floor's counter fell from {known.counter} to {found.counter}")
+        for role, one in known.roles.items():
+            now = found.roles.get(role)
+            if now is None or (now.keys == one.keys and now.version < one.version):
+                self._say(f"the floor of {role} fell from {one.version}")
+
+    def _check_update(self, update: Update) -> None:
+        attempts_max = self.bench.device.board.profile.confirm.attempts_max
+        if update.attempts > attempts_max:
+            self._say(f"{update.attempts} attempts were made, {attempts_max} are allowed")
+        if update.state not in ARMED or self.bench.device_plan.lies:
+            return
+        if not update.release.isdecimal():
+            return
+        number = self.bench.number_in(update.target)
+        if number != int(update.release):
+            self._say(
+                f"a trial of release {update.release} is armed, and slot {update.target} holds "
+                f"release {number}"
+            )
