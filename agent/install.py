@@ -4,10 +4,10 @@ Content decides: a window that the slot already holds is neither fetched nor wri
 checked before it is decompressed and every window before it is written. At most one window and one
 record are in memory for each part.
 
-The first window of every part is made invalid before anything else is written, its first sector before
-the others, and written last, its first sector after the others, when all the rest was flushed, read back
-from the device and matched against the image's hash: whatever is cut or torn, the slot is either whole or
-cannot start.
+The first window of every part is made invalid before anything else is written, the sectors that make it
+a file system before the others, and written last, those sectors after the others, when all the rest was
+flushed, read back from the device and matched against the image's hash: whatever is cut or torn, the slot
+is either whole or cannot start.
 """
 
 import hashlib
@@ -24,8 +24,9 @@ from agent.update import Installation
 FLUSH_BYTES: Final = 1024 * 1024
 """At most this many fetched bytes of a part, its index aside, are lost by a power cut."""
 READ_BYTES: Final = 1024 * 1024
-SECTOR_BYTES: Final = 512
-HEAD_BYTES: Final = 4096
+SIGNS_BYTES: Final = 512
+SUPERBLOCK: Final = (1024, 1536)
+"""The sector in which ext4 and erofs are known; the first sector is free there."""
 
 
 @dataclass(slots=True)
@@ -140,14 +141,16 @@ class Part:
                 self._device.flush()
 
     def _steps(self) -> list[tuple[int, int]]:
-        """The first window from its first sector on, where most file systems say what they are.
+        """The first window, from the sectors on in which file systems say what they are.
 
-        One sector is written whole or not at all; the step after it ends where ext4 says the same. So
-        however a write of the whole window is torn, it is torn while the slot cannot start.
+        One sector is written whole or not at all. FAT, squashfs and most others are known by their
+        first sector, ext4 and erofs by the one at 1024: with both gone nothing starts, however the
+        write of the others is torn.
         """
         length = self._entries[0].length_bytes
-        ends = sorted({min(end, length) for end in (SECTOR_BYTES, HEAD_BYTES, length)})
-        return list(zip([0, *ends], ends, strict=False))
+        wanted = (0, SIGNS_BYTES), SUPERBLOCK, (SIGNS_BYTES, SUPERBLOCK[0]), (SUPERBLOCK[1], length)
+        clipped = [(start, min(end, length)) for start, end in wanted]
+        return [(start, end) for start, end in clipped if start < end]
 
     def write_body(self) -> None:
         """Fetch the first window, which comes first on the wire; write all the others, then flush."""
@@ -166,7 +169,11 @@ class Part:
 
     def write_first(self) -> None:
         """Write the window that makes the part able to start, and read it back."""
-        for start, end in reversed(self._steps()):
+        steps = list(reversed(self._steps()))
+        if _known_by_superblock(self._first) and SUPERBLOCK in steps:
+            steps.remove(SUPERBLOCK)
+            steps.append(SUPERBLOCK)
+        for start, end in steps:  # the sector that makes the part able to start comes last
             self._put(start, self._first[start:end])
             self._device.flush()
         if self._device.read(0, len(self._first)) != self._first:
@@ -211,6 +218,10 @@ class Part:
     def _advance(self, entry: WindowEntry) -> None:
         self._meter.done_bytes += entry.length_bytes
         self._progress()
+
+
+def _known_by_superblock(first: bytes) -> bool:
+    return first[1080:1082] == b"\x53\xef" or first[1024:1028] == b"\xe2\xe1\xf5\xe0"
 
 
 class Records:
