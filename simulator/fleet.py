@@ -199,7 +199,10 @@ def run_devices(
             device.trace.note("! failed", str(error))
             failed.set()
 
-    threads = [threading.Thread(target=work, args=(device,), daemon=True) for device in devices]
+    threads = [
+        threading.Thread(target=work, args=(device,), name=device.config.device.id, daemon=True)
+        for device in devices
+    ]
     for thread in threads:
         thread.start()
     there = False

@@ -106,6 +106,7 @@ def make_lab(
     )
     factory = Factory(part_bytes, images, standby=older)
     board = make_board(profile, factory, seed=seed, faults=faults)
+    board.may_lose_boot_state = True
     device = DeviceSimulation(
         board=board,
         config=make_config("device-1", operator.fleet, profile.name),
