@@ -1,0 +1,71 @@
+"""What a device may have to remember, made small: one of each, and a file of each."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Final
+
+from agent.floor import Floor, RoleFloor
+from agent.journal import Installed, Journal, Tried
+from agent.release import Payload
+from agent.report import Outcome, Report
+from agent.update import Installation, State, Update
+
+NOON: Final = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+PAYLOAD: Final = Payload("full", "ab" * 32, 5000, 96, "cd" * 32)
+UPDATE: Final = Update(
+    id="spring/0/2026.2",
+    rollout="spring",
+    reissue=0,
+    release="2026.2",
+    counter=2,
+    state=State.INSTALLED,
+    target="b",
+    manifest_sha256="ef" * 32,
+    installations=(Installation("root", 8192, "12" * 32, PAYLOAD),),
+    attempts=1,
+    failures=2,
+    boot_id="boot-1",
+    code="fetch",
+    detail="the network went away",
+    fetched_bytes=4000,
+    written_bytes=8192,
+)
+REPORT: Final = Report(
+    id="a1" * 16,
+    device="pump-7",
+    fleet="water",
+    outcome=Outcome.CONFIRMED,
+    code="ok",
+    detail="",
+    update="spring/0/2026.2",
+    rollout="spring",
+    reissue=0,
+    release="2026.2",
+    counter=2,
+    slot="b",
+    attempts=1,
+    fetched_bytes=4000,
+    written_bytes=8192,
+    at=NOON,
+    time="synchronised",
+    agent="0.1.0",
+)
+ALARM: Final = replace(REPORT, outcome=Outcome.REFUSED, code="trust", update="", rollout="")
+TRIED: Final = Tried("winter", 3, "2026.1", 1, State.REVERTED, "unhealthy", "no network", NOON)
+JOURNAL: Final = Journal(
+    update=UPDATE,
+    reports=(REPORT, replace(ALARM, id="b2" * 16)),
+    installed={"a": Installed("2026.1", 1), "b": Installed("2025.9", 0)},
+    history=(TRIED, replace(TRIED, reissue=4, state=State.FAILED)),
+    deferred_until=NOON,
+)
+FLOOR: Final = Floor(
+    roles={
+        "root": RoleFloor(("k1", "k2"), 3),
+        "timestamp": RoleFloor(("k3",), 900),
+        "halts": RoleFloor(("k4",), 12),
+    },
+    counter=7,
+    time=NOON,
+    time_keys=("k3",),
+)
