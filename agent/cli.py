@@ -45,6 +45,10 @@ def build_parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for name in COMMANDS:
         import_module(f"agent.commands.{name}").add(subparsers)
+    for verb in subparsers.choices.values():  # wherever people type it
+        verb.add_argument(
+            "--json", action="store_true", default=argparse.SUPPRESS, help="print one JSON object"
+        )
     return parser
 
 

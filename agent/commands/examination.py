@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from agent.commands.explanations import NEXT_STEPS
+from agent.commands.explanations import next_step
 from agent.errors import UpdateError
 
 
@@ -30,7 +30,7 @@ def failure(name: str, error: UpdateError) -> Finding:
     """An error as a finding: our errors end with what to do."""
     detail, semicolon, advice = " ".join(str(error).split()).rpartition("; ")
     if not semicolon:
-        detail, advice = advice, NEXT_STEPS[error.code]
+        detail, advice = advice, next_step(error.code)
     return Finding(name, Level.FAIL, f"{error.code}: {detail}", advice)
 
 

@@ -46,6 +46,15 @@ NEXT_STEPS: Final[Mapping[str, str]] = MappingProxyType(
         "install-too-large": "the operator makes a smaller image, or the medium is partitioned anew",
         "boot-control": "compare the board with its profile: `lockgate doctor` reads the boot state and "
         "names what differs",
+        "flash": "nothing, unless it stays so; then look at the supply and the wiring of the chip",
+        "flash-identity": "compare the board with its profile: another chip answers; nothing was "
+        "written to it",
+        "flash-verify": "nothing, unless it stays so; then the chip is write-protected or worn out",
+        "flash-line": "check the wiring, the port and the parity in the board profile, and how the "
+        "chip's bootloader is entered",
+        "flash-image": "the operator makes the image for the microcontroller again",
+        "flash-refused": "read the message: it names the protection or the setting of the chip that "
+        "stands in the way",
         "refused": "read the reasons with `lockgate explain`; a repaired release needs a new issue of "
         "its rollout",
         "refused-hardware": "the operator corrects the rollout's audience or adds an image; compare "
@@ -91,6 +100,11 @@ PLAIN: Final = (
 )
 
 
+def next_step(code: str) -> str:
+    """What to do about the error of this code."""
+    return NEXT_STEPS.get(code, NEXT_STEPS["error"])
+
+
 def explanations() -> tuple[Explanation, ...]:
     """Every code and every exit status."""
     return (*map(_of_error, all_errors()), *IN_REPORTS, *PLAIN)
@@ -106,7 +120,7 @@ def _of_error(kind: type[UpdateError]) -> Explanation:
     return Explanation(
         code=kind.code,
         meaning=meaning[:1].lower() + meaning[1:],
-        next_step=NEXT_STEPS[kind.code],
+        next_step=next_step(kind.code),
         exit_status=kind.exit_status,
         retry="yes, by itself" if kind.retry is Retry.LATER else "no",
     )

@@ -76,9 +76,6 @@ def _slots(setup: Setup, journal: Journal, problems: list[str]) -> dict[str, obj
         default = device.boot.default()
     except UpdateError as error:
         problems.append(f"{error.code}: {error}")
-    update = journal.update
-    if update is not None and not update.finished and booted == update.target:
-        release, counter = update.release, update.counter
     return {"slot": booted, "default_slot": default, "release": release, "counter": counter}
 
 

@@ -66,6 +66,10 @@ def test_output_that_nobody_takes_is_an_error_and_no_traceback(bench: Bench) -> 
     assert len(ended.stderr.splitlines()) == 1
 
 
+def test_json_may_be_asked_for_before_or_after_the_verb(bench: Bench) -> None:
+    assert bench.call("status", "--json").document == bench.call("--json", "status").document
+
+
 def test_json_is_one_object_on_the_standard_output(bench: Bench) -> None:
     process = bench.start("--json", "status")
     out, err = process.communicate(timeout=30)

@@ -1,11 +1,14 @@
+import os
 import random
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from fleet.workspace import Workspace
-from tests.cli.bench import Bench
+from tests.cli.bench import ROOT, Bench
 from tests.cli.fleets import publish_all, release
 from tests.cli.shapes import differences, examples
 
@@ -111,6 +114,27 @@ def test_an_update_by_hand_from_the_installation_to_the_history(released: Bench)
     assert nothing.status == 3
     assert same_shape("nothing", nothing.document)
     assert released.call("confirm").status == 3
+
+
+def test_progress_is_drawn_for_someone_who_watches(released: Bench) -> None:
+    ours, theirs = os.openpty()
+    words = [sys.executable, "-m", "agent", "--config", str(released.settings)]
+    ended = subprocess.run(
+        [*words, "install", "--reboot", "no"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        text=True,
+        check=False,
+    )
+    drawn = os.read(ours, 65536).decode()
+    os.close(ours)
+    os.close(theirs)
+    assert ended.returncode == 4
+    assert "installing" in drawn
+    assert " of 400.0 KiB" in drawn, "written, and read back"
+    assert drawn.endswith("\r\033[K"), "the line is gone when it is done"
+    assert "installing" not in ended.stdout
 
 
 def test_a_trial_that_someone_refuses_goes_back_and_is_not_tried_again(released: Bench) -> None:

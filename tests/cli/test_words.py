@@ -11,6 +11,7 @@ from agent.commands.explanations import NEXT_STEPS, explanations
 from agent.commands.output import size_words, time_words
 from agent.config import Config, parse_config
 from agent.install import Meter
+from agent.service import LISTEN_S_MAX
 from fleet.workspace import Workspace
 from tests.cli.bench import ROOT, Bench
 from tests.cli.fleets import enrol
@@ -152,6 +153,15 @@ def test_progress_says_how_far_how_fast_and_how_long() -> None:
         "installing  25 %  50.0 MiB of 200.0 MiB  10.0 MiB/s  15 s left"
     )
     assert progress_words(Meter(), 0.0) == "installing   0 %  0 bytes of 1 bytes"
+
+
+def test_the_packaged_service_waits_longer_than_the_agent_is_silent() -> None:
+    lines = (ROOT / "packaging/lockgate.service").read_text().splitlines()
+    settings = dict(line.split("=", 1) for line in lines if "=" in line and line[0] != "#")
+    assert settings["Type"] == "notify"
+    assert settings["SuccessExitStatus"] == "4"
+    assert settings["ExecStart"].endswith("/lockgate run")
+    assert int(settings["WatchdogSec"].removesuffix("min")) * 60 >= 2 * LISTEN_S_MAX
 
 
 def guard(process: Path, reboots: Path) -> None:
