@@ -1,0 +1,169 @@
+"""The image group of SMP: what the slots hold, and bringing bytes into one of them.
+
+Source: Zephyr's "Image Management" group; MCUboot's `boot_serial.c` for serial recovery.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from agent.errors import FlashLineError, FlashRefusedError, FlashVerifyError
+from agent.flash.cbor import Value, encode
+from agent.flash.smp import (
+    FRAME_OVERHEAD_BYTES,
+    HEADER,
+    IMAGE_ERASE,
+    IMAGE_LIST,
+    IMAGE_STATE,
+    IMAGE_UPLOAD,
+    PARAMETERS,
+    SmpClient,
+    SmpRefusal,
+)
+
+BUFFER_BYTES_MIN: Final = 128
+BUFFER_BYTES_MAX: Final = 8192
+SETBACKS_MAX: Final = 16
+"""How often a server may ask for what it was already sent: after a restart, or when its buffer drops."""
+SLOTS_MAX: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class SlotState:
+    """One row of the image list.
+
+    During the trial of an image the slot that it came from is listed as `confirmed`: it is what a
+    revert goes back to. `hash` is None where the server does not tell it, as some bootloaders.
+    """
+
+    image: int
+    slot: int
+    version: str
+    hash: bytes | None
+    pending: bool
+    confirmed: bool
+    active: bool
+    permanent: bool
+
+
+def buffer_bytes(client: SmpClient, default_bytes: int) -> int:
+    """The server's receive buffer; the default for a server that does not know the question."""
+    try:
+        found = client.request(PARAMETERS, {}).get("buf_size")
+    except SmpRefusal:
+        return default_bytes
+    if not isinstance(found, int) or found < BUFFER_BYTES_MIN:
+        raise FlashRefusedError(
+            f"a receive buffer of at least {BUFFER_BYTES_MIN} bytes was expected, the SMP server "
+            f"names {found!r}; configure it larger in the firmware"
+        )
+    return min(found, BUFFER_BYTES_MAX)
+
+
+def list_images(client: SmpClient) -> tuple[SlotState, ...]:
+    """What all the slots hold; an empty slot is not listed."""
+    return _slots(client.request(IMAGE_LIST, {}))
+
+
+def _slots(answer: Mapping[str, Value]) -> tuple[SlotState, ...]:
+    rows = answer.get("images")
+    if not isinstance(rows, list) or len(rows) > SLOTS_MAX:
+        raise FlashLineError(f"a list of at most {SLOTS_MAX} images was expected, another found")
+    return tuple(_slot(row) for row in rows)
+
+
+def _slot(row: Value) -> SlotState:
+    if not isinstance(row, dict):
+        raise FlashLineError("a map for each image in the list was expected, another value found")
+    image, slot, image_hash = row.get("image", 0), row.get("slot"), row.get("hash")
+    if not isinstance(image, int) or not isinstance(slot, int):
+        raise FlashLineError("a slot's number in the image list was expected, none found")
+    return SlotState(
+        image=image,
+        slot=slot,
+        version=_printable(row.get("version")),
+        hash=image_hash if isinstance(image_hash, bytes) else None,
+        pending=row.get("pending") is True,
+        confirmed=row.get("confirmed") is True,
+        active=row.get("active") is True,
+        permanent=row.get("permanent") is True,
+    )
+
+
+def _printable(text: Value) -> str:
+    """A version as it may stand in a log: a chip could send escape sequences."""
+    if not isinstance(text, str):
+        return "unknown"
+    return "".join(letter if letter.isprintable() else "?" for letter in text)[:40]
+
+
+def set_trial(client: SmpClient, image_hash: bytes) -> tuple[SlotState, ...]:
+    """Have the bootloader start this image once at the next reset; the slots as they are then."""
+    return _slots(client.request(IMAGE_STATE, {"hash": image_hash, "confirm": False}))
+
+
+def set_confirmed(client: SmpClient, image_hash: bytes) -> tuple[SlotState, ...]:
+    """Keep the image with this hash, which must be the one that runs."""
+    return _slots(client.request(IMAGE_STATE, {"hash": image_hash, "confirm": True}))
+
+
+def erase(client: SmpClient, slot: int, erase_s: float) -> None:
+    """Empty a slot that is neither running nor needed for a revert."""
+    client.request(IMAGE_ERASE, {"slot": slot}, answer_s=erase_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """Bytes on their way into a server's buffer of `buffer_bytes`.
+
+    `image` is sent with every request when it is not 0: a server must never have to remember which
+    slot an offset belongs to. `erase_s` is the wait for an answer while the server erases.
+    """
+
+    content: bytes
+    image: int
+    buffer_bytes: int
+    erase_s: float
+
+    def request(self, offset: int) -> dict[str, object]:
+        """The request for an offset, as full as the server's buffer allows."""
+        body: dict[str, object] = {"image": self.image} if self.image else {}
+        body["off"] = offset
+        if offset == 0:
+            body["len"] = len(self.content)
+            body["sha"] = hashlib.sha256(self.content).digest()
+        head = HEADER.size + len(encode(body | {"data": b""})) + 2  # the length of long data
+        length_bytes = self.buffer_bytes - FRAME_OVERHEAD_BYTES - head
+        return body | {"data": self.content[offset : offset + length_bytes]}
+
+    def run(self, client: SmpClient, progress: Callable[[int], None]) -> None:
+        """Send all of it, from wherever the server says that it is.
+
+        The server's offset is the truth: it is further than ours when it kept an interrupted upload
+        of the same bytes, and lower when it lost some. Raises `FlashVerifyError` when the server
+        compared the SHA-256 and found another.
+        """
+        offset = setbacks = 0
+        matches: Value = None
+        while offset < len(self.content):
+            answer = client.request(IMAGE_UPLOAD, self.request(offset), answer_s=self.erase_s)
+            found = answer.get("off")
+            if not isinstance(found, int) or not 0 <= found <= len(self.content):
+                raise FlashLineError(
+                    f"an offset up to {len(self.content)} was expected in the answer to an upload, "
+                    f"{found!r} found"
+                )
+            setbacks += found <= offset
+            if setbacks > SETBACKS_MAX:
+                raise FlashLineError(
+                    f"the upload was to go on behind byte {offset}, the SMP server asked for "
+                    f"earlier bytes {setbacks} times; look at the chip's supply and its log"
+                )
+            offset, matches = found, answer.get("match")
+            progress(offset)
+        if matches is False:
+            raise FlashVerifyError(
+                "the SHA-256 of the image was expected in the slot, the SMP server found another; "
+                "upload it again"
+            )
