@@ -24,6 +24,7 @@ from simulator.image import Behaviour, inspect_file, stamp_file
 from simulator.lab import EXPECTED, Lab, make_lab
 from simulator.power import Moment
 from simulator.profiles import load_profile
+from simulator.storm.cli import add_storm
 from simulator.trace import Line, format_line, line_document
 from simulator.world import DarkBoardError, RestlessError
 
@@ -44,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_run(subparsers)
     _add_image(subparsers)
     _add_fleet(subparsers)
+    add_storm(subparsers)
     return parser
 
 

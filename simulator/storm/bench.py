@@ -29,6 +29,7 @@ PART_BYTES: Final = 8 * 1024
 WINDOW_BYTES: Final = 1024
 KEYS_SEED: Final = 1
 """All storms share the operator's keys and images: making them anew for each seed shows nothing."""
+RETRY_MAX_S: Final = 3600
 SECOND_PARTS: Final = 1000
 BOOTS_MAX: Final = 400
 """In a storm, where the power may fail in each; once the faults have stopped far fewer must do."""
@@ -84,7 +85,10 @@ class Bench:
 
     def number_in(self, slot: SlotName) -> int | None:
         """The number of the whole release that a slot holds, None when it holds none that was made."""
-        content = self.device.board.content(slot)
+        return self.number_of(self.device.board.content(slot))
+
+    def number_of(self, content: Mapping[str, bytes]) -> int | None:
+        """The number of the release that these parts begin with."""
         numbers = range(self.plan.last_release + 1)
         return next((number for number in numbers if self._holds(content, number)), None)
 
@@ -128,9 +132,7 @@ def make_bench(plan: Plan, device_plan: DevicePlan, pieces: Pieces = PIECES) -> 
     device.faults, device.pieces = faults, pieces
     device.board.files.faults = faults
     device.open()
-    bench = Bench(
-        plan, device_plan, clock, hub, operator, repository, broker, faults, device
-    )
+    bench = Bench(plan, device_plan, clock, hub, operator, repository, broker, faults, device)
     bench.remember()
     return bench
 
@@ -143,12 +145,10 @@ def _make_device(
     trace: Trace,
 ) -> DeviceSimulation:
     profile = get_profile(plan.board)
-    images, older = (
-        make_images(plan.board, number, Behaviour.HEALTHY) for number in (1, 0)
-    )
+    images, older = (make_images(plan.board, number, Behaviour.HEALTHY) for number in (1, 0))
     factory = Factory(PART_BYTES, images, standby=older)
     config = make_config(device_plan.name, operator.fleet, profile.name)
-    timing = replace(config.timing, check_every_s=plan.check_every_s)
+    timing = replace(config.timing, check_every_s=plan.check_every_s, retry_max_s=RETRY_MAX_S)
     return DeviceSimulation(
         board=make_board(profile, factory, seed=plan.seed),
         config=replace(config, timing=timing),

@@ -31,6 +31,8 @@ CACHES: Final = ("metadata/*", "root_history/*")
 PATHS: Final = ("*", "metadata/*", "metadata/timestamp.json", "targets/*", "blobs/*")
 TOPICS: Final = ("*", "*/notice", "*/report", "*/receipt", "*/state")
 
+STORM_HOURS: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 24.0, 72.0)
+
 Draw = Callable[[Generator, float], list[Act]]
 
 
@@ -40,12 +42,12 @@ def draw_plan(seed: int, board: str) -> Plan:
     lies = chance.random() < LIARS
     drawn = [family for family in Family if chance.random() < 0.5]
     families = frozenset([] if lies else drawn)
-    storm_s = chance.choice((1.0, 3.0, 6.0, 12.0, 24.0, 48.0)) * HOUR_S
+    storm_s = chance.choice(STORM_HOURS) * HOUR_S
     shipments = _shipments(chance, lies=lies)
     acts = _ship(chance, shipments, storm_s)
     if Family.OPERATOR in families:
         acts += _operator(chance, storm_s, shipments)
-    count = 1 if lies else chance.choices((1, 2, 3), (14, 3, 1))[0]
+    count = 1 if lies else chance.choices((1, 2, 3), (17, 2, 1))[0]
     devices = [
         _device(chance, f"device-{number}", families, storm_s, lies=lies)
         for number in range(1, count + 1)
@@ -68,7 +70,7 @@ def _in_order(acts: list[Act]) -> tuple[Act, ...]:
 
 def _shipments(chance: Generator, *, lies: bool) -> tuple[Shipment, ...]:
     behaviours = list(Behaviour)
-    count = 1 if lies else chance.choices((1, 2, 3), (6, 3, 1))[0]
+    count = 1 if lies else chance.choices((1, 2, 3), (7, 2, 1))[0]
     shipments = []
     for number in range(FIRST_RELEASE, FIRST_RELEASE + count):
         behaviour = chance.choices(behaviours, (5, 2, 1, 1))[0]
@@ -145,8 +147,7 @@ def _moment(chance: Generator) -> str:
 
 def _trial_cuts(chance: Generator) -> tuple[Cut, ...]:
     return tuple(
-        Cut(chance.randint(1, 4), chance.choice(list(Moment)))
-        for _ in range(chance.randint(1, 4))
+        Cut(chance.randint(1, 4), chance.choice(list(Moment))) for _ in range(chance.randint(1, 4))
     )
 
 
@@ -166,14 +167,10 @@ def _power(chance: Generator, storm_s: float) -> list[Act]:
 
 
 def _network(chance: Generator, storm_s: float) -> list[Act]:
-    return [
-        _fault(chance, storm_s, list(Fetch), PATHS) for _ in range(chance.randint(1, 4))
-    ]
+    return [_fault(chance, storm_s, list(Fetch), PATHS) for _ in range(chance.randint(1, 4))]
 
 
-def _fault(
-    chance: Generator, storm_s: float, kinds: Sequence[str], patterns: Sequence[str]
-) -> Act:
+def _fault(chance: Generator, storm_s: float, kinds: Sequence[str], patterns: Sequence[str]) -> Act:
     return Act(
         _early(chance, storm_s) if chance.random() < 0.5 else 0.0,
         Deed.FAULT,
@@ -190,14 +187,12 @@ def _mirror(chance: Generator, storm_s: float) -> list[Act]:
     deed = chance.choice(deeds)
     return [
         Act(began_s, deed, number=chance.randrange(1000)),
-        Act(began_s + chance.uniform(60, storm_s / 2 + 60), Deed.SERVE_NEW),
+        Act(began_s + chance.uniform(60, 2 * HOUR_S), Deed.SERVE_NEW),
     ]
 
 
 def _broker(chance: Generator, storm_s: float) -> list[Act]:
-    acts = [
-        _fault(chance, storm_s, list(Delivery), TOPICS) for _ in range(chance.randint(1, 4))
-    ]
+    acts = [_fault(chance, storm_s, list(Delivery), TOPICS) for _ in range(chance.randint(1, 4))]
     if chance.random() < 0.5:
         down_s = _early(chance, storm_s)
         acts.append(Act(down_s, Deed.BROKER_DOWN))

@@ -88,9 +88,7 @@ def ship_last(bench: Bench) -> list[str]:
 def judge(bench: Bench, watch: Watch) -> list[str]:
     """What the fleet has stored against what happened."""
     reports = _endings(bench)
-    complaints = [
-        complaint for report in reports for complaint in _lies_of(report, bench, watch)
-    ]
+    complaints = [complaint for report in reports for complaint in _lies_of(report, bench, watch)]
     if "journal.json" in bench.rotted:
         return complaints
     results: dict[str, set[tuple[str, str, str]]] = {}
@@ -111,8 +109,7 @@ def _unheard(bench: Bench, reports: list[Report]) -> list[str]:
     if journal is None:
         return ["the journal cannot be read although nothing rotted"]
     ended = Counter(
-        (past.rollout, past.reissue, past.release, OUTCOMES[past.state])
-        for past in journal.history
+        (past.rollout, past.reissue, past.release, OUTCOMES[past.state]) for past in journal.history
     )
     stored = Counter(
         (report.rollout, report.reissue, report.release, report.outcome) for report in reports

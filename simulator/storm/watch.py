@@ -30,7 +30,7 @@ class Watch:
     standby_boots: dict[str, int] = field(default_factory=dict)
     trial_cuts: list[Cut] = field(default_factory=list)
     _running: tuple[SlotName, dict[str, bytes]] | None = None
-    _floor: Floor = Floor()
+    _floor: Floor = field(default_factory=Floor)
 
     def attach(self) -> None:
         """See every line of the trace and every small file from now on."""
@@ -71,7 +71,7 @@ class Watch:
         if slot is None:
             return
         self._running = (slot, board.content(slot))
-        number = self.bench.number_in(slot)
+        number = self._newest(slot)
         if number is None or number not in {1, *self.bench.rolled_out}:
             self._say(f"slot {slot} runs what was never rolled out (release {number})")
         else:
@@ -80,6 +80,15 @@ class Watch:
         update = None if journal is None else journal.update
         if update is not None and not update.finished and slot == update.target:
             self._count_boot(update)
+
+    def _newest(self, slot: SlotName) -> int | None:
+        """The release in a slot; of a lying medium that is what it shows, not what it has kept."""
+        if not self.bench.device_plan.lies:
+            return self.bench.number_in(slot)
+        devices = self.bench.device.board.storage.slot(slot)
+        return self.bench.number_of(
+            {part: device.read(0, device.size_bytes) for part, device in devices.items()}
+        )
 
     def _count_boot(self, update: Update) -> None:
         boots = self.standby_boots.get(update.id, 0) + 1
@@ -93,7 +102,7 @@ class Watch:
         if self._running is None:
             return
         slot, content = self._running
-        if self.bench.device.board.content(slot) != content:
+        if self.bench.device.board.content(slot) != content and not self.bench.device_plan.lies:
             self._say(f"slot {slot} changed while it ran")
 
     def _replaced(self, name: str, content: bytes) -> None:
