@@ -61,7 +61,7 @@ def read_setup(options: argparse.Namespace) -> Setup:
 def read_config(path: str) -> Config:
     """`agent.toml`. Raises `ConfigError`."""
     advice = "name it with --config, or enrol the device"
-    return parse_config(read_file(path, "the settings", advice, ConfigError), path)
+    return parse_config(read_file(path, "the device's settings file", advice, ConfigError), path)
 
 
 def read_profile(config: Config, source: str) -> BoardProfile:
