@@ -14,6 +14,7 @@ from agent.release import SLOTS
 from agent.strict import NAME, Fields, Refusal
 
 SCHEMA: Final = 1
+FILE_BYTES_MAX: Final = 64 * 1024
 SlotName = Literal["a", "b"]
 
 
@@ -111,6 +112,8 @@ class BoardProfile:
 def parse_profile(content: bytes, source: str) -> BoardProfile:
     """The profile in a TOML file; `source` names it in errors. Raises `ProfileError`."""
     refusal = Refusal(ProfileError, source)
+    if len(content) > FILE_BYTES_MAX:
+        refusal.raise_it("", f"at most {FILE_BYTES_MAX} bytes were expected, {len(content)} found")
     try:
         table = tomllib.loads(content.decode())
     except (ValueError, RecursionError) as error:  # also numbers and nesting without end

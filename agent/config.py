@@ -11,6 +11,7 @@ from agent.errors import ConfigError
 from agent.strict import Fields, Refusal
 
 SCHEMA: Final = 1
+FILE_BYTES_MAX: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,8 @@ class Config:
 def parse_config(content: bytes, source: str) -> Config:
     """The settings in a TOML file; `source` names it in errors. Raises `ConfigError`."""
     refusal = Refusal(ConfigError, source)
+    if len(content) > FILE_BYTES_MAX:
+        refusal.raise_it("", f"at most {FILE_BYTES_MAX} bytes were expected, {len(content)} found")
     try:
         table = tomllib.loads(content.decode())
     except (ValueError, RecursionError) as error:  # also numbers and nesting without end
