@@ -1,7 +1,7 @@
 # Every command of the project. `.ci/run` calls the same targets, so there is one definition of "good".
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-.PHONY: help setup system-packages check test demo bench-idle
+.PHONY: help setup system-packages check test demo wrong-things bench-idle
 
 # mosquitto, mke2fs and losetup live in sbin, which not every user's PATH has.
 export PATH := $(PATH):/usr/sbin:/sbin
@@ -30,6 +30,9 @@ test: setup system-packages ## run all tests
 demo: setup ## watch a fleet update itself through a power cut and a bad release
 	@scripts/system-packages || true # it says what is missing; the broker has an embedded stand-in
 	@.venv/bin/python -m simulator.demo
+
+wrong-things: setup ## see what is said to unsigned, expired, oversized and otherwise wrong things
+	@.venv/bin/python -m simulator.wrong_things
 
 bench-idle: setup ## measure what the agent costs while nothing happens
 	@.venv/bin/python benchmarks/bench_idle.py

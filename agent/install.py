@@ -81,6 +81,8 @@ def install(
 
 def _write(parts: list["Part"]) -> None:
     for part in parts:
+        part.check_end()
+    for part in parts:
         part.invalidate()
     for part in parts:
         part.write_body()
@@ -131,6 +133,10 @@ class Part:
             digest.update(content)
             self._progress()
         return digest.hexdigest() == self._image.sha256
+
+    def check_end(self) -> None:
+        """See that the mirror has the payload to its last byte, before anything is written."""
+        self._records.check_end()
 
     def invalidate(self) -> None:
         """Make the part unable to start; durable on return, before anything else is written."""
@@ -245,6 +251,11 @@ class Records:
             image_bytes=self._installation.length_bytes,
             payload_bytes=self._payload.length_bytes,
         )
+
+    def check_end(self) -> None:
+        """Fetch the last byte of the payload: a truncated copy is found before the first write."""
+        self._fetch(self._payload.length_bytes - 1, 1)
+        self.close()
 
     def window(self, entry: WindowEntry) -> bytes:
         """The bytes of one window, checked."""
