@@ -180,6 +180,7 @@ def _status_of(update: Update) -> int:
 
 
 def all_errors(root: type[UpdateError] = UpdateError) -> tuple[type[UpdateError], ...]:
-    """The root and every class below it."""
+    """The root and every class below it that has a code of its own."""
     below = (found for kind in root.__subclasses__() for found in all_errors(kind))
-    return (root, *below)
+    own = (root,) if "code" in vars(root) else ()
+    return (*own, *below)
