@@ -42,6 +42,7 @@ from agent.flash.smp_images import (
     list_images,
     set_confirmed,
     set_trial,
+    wait_for_images,
 )
 from agent.interfaces import LineSettings, SerialLine
 
@@ -243,18 +244,15 @@ class McumgrFlasher:
         return self._answer_after_reset()
 
     def _answer_after_reset(self) -> tuple[SlotState, ...]:
-        attempts = max(1, round(self._settings.reboot_s / POLL_S))
-        poll = SmpClient(self._line, SmpSettings(answer_s=POLL_S, attempts_max=1))
-        for _ in range(attempts):
-            try:
-                list_images(poll)
-            except FlashLineError:
-                continue
-            return self.slots()
-        raise FlashLineError(
-            f"an answer within {self._settings.reboot_s:.0f} s after the reset was expected, the "
-            "chip stays silent; reset it: a bootloader that swaps goes back by itself"
-        )
+        attempts_max = max(1, round(self._settings.reboot_s / POLL_S))
+        try:
+            wait_for_images(self._client, POLL_S, attempts_max)
+        except FlashLineError as error:
+            raise FlashLineError(
+                f"an answer within {self._settings.reboot_s:.0f} s after the reset was expected, the "
+                "chip stays silent; reset it: a bootloader that swaps goes back by itself"
+            ) from error
+        return self.slots()
 
     def _running(self, image_hash: bytes) -> bool:
         return any(row.active and row.hash == image_hash for row in self.slots())

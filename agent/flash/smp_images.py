@@ -66,6 +66,11 @@ def list_images(client: SmpClient) -> tuple[SlotState, ...]:
     return _slots(client.request(IMAGE_LIST, {}))
 
 
+def wait_for_images(client: SmpClient, poll_s: float, attempts_max: int) -> None:
+    """Return when a chip that starts answers at last; it is asked again and again."""
+    client.request(IMAGE_LIST, {}, answer_s=poll_s, attempts_max=attempts_max)
+
+
 def _slots(answer: Mapping[str, Value]) -> tuple[SlotState, ...]:
     rows = answer.get("images")
     if not isinstance(rows, list) or len(rows) > SLOTS_MAX:
