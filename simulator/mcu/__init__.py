@@ -48,5 +48,9 @@ class Chip(Protocol):
         ...
 
     def reset(self, wire: Wire) -> None:
-        """The reset pin was pulsed, or the power came back: RAM is lost, flash stays."""
+        """The reset pin was pulsed: RAM is lost, flash stays. Nothing happens without power."""
+        ...
+
+    def power_on(self, wire: Wire) -> None:
+        """The power is back, or was never gone; starts as after a reset."""
         ...

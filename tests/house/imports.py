@@ -26,7 +26,16 @@ SHARED_FORMATS: Final = frozenset(
 """What `fleet` may import of `agent`: what both sides read, write or decide alike."""
 
 DEVICE_LIBRARIES: Final = frozenset(
-    ("tuf", "securesystemslib", "cryptography", "paho", "requests", "urllib3", "backports")
+    (
+        "tuf",
+        "securesystemslib",
+        "cryptography",
+        "paho",
+        "requests",
+        "serial",
+        "urllib3",
+        "backports",
+    )
 )
 """What a device has installed; urllib3 is what requests and tuf speak through."""
 

@@ -1,0 +1,80 @@
+"""Flash one chip from whatever state it is in: enter, identify, plan, write, verify, start; and again.
+
+An attempt that ends in a lost line, a chip that reset itself or bytes that did not stick is begun anew from
+the entry, a bounded number of times. Nothing here is remembered: what was written before the power of
+either side failed is found by comparing, so running it again is how it is resumed.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from agent.errors import FlashError, Retry
+from agent.flash import ChipImage, FlashPlan, Identity, OnProgress, Progress
+from agent.flash.entry import GpioPins, enter, leave
+from agent.flash.select import ChipSettings, check_recovery, make_flasher
+from agent.interfaces import SerialLine
+
+ATTEMPTS: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Flashed:
+    """A chip that holds the image, read back: who it is, what the last attempt did, how many it took."""
+
+    identity: Identity
+    plan: FlashPlan
+    attempts: int
+
+
+def no_progress(_progress: Progress) -> None:
+    """For callers that do not care."""
+
+
+def flash_chip(
+    settings: ChipSettings,
+    line: SerialLine,
+    image: ChipImage,
+    *,
+    pins: GpioPins | None = None,
+    progress: OnProgress = no_progress,
+    attempts: int = ATTEMPTS,
+) -> Flashed:
+    """Return only when all of the image was read back and the chip was told to start it.
+
+    Raises the last `FlashError`; one that cannot pass by itself ends it at once. The line is closed.
+    """
+    assert attempts > 0, "somebody has to try"
+    check_recovery(settings, make_flasher(settings, line))
+    try:
+        for attempt in range(1, attempts):
+            try:
+                return _attempt(
+                    settings, line, image, pins=pins, progress=progress, attempt=attempt
+                )
+            except FlashError as error:
+                if error.retry is Retry.NEVER:
+                    raise
+                line.close()  # a port that went away is found again by its name
+        return _attempt(settings, line, image, pins=pins, progress=progress, attempt=attempts)
+    finally:
+        line.close()
+
+
+def _attempt(
+    settings: ChipSettings,
+    line: SerialLine,
+    image: ChipImage,
+    *,
+    pins: GpioPins | None,
+    progress: OnProgress,
+    attempt: int,
+) -> Flashed:
+    flasher = make_flasher(settings, line)
+    enter(settings.entry, line, settings.line, pins)
+    identity = flasher.identify()
+    plan = flasher.plan(image, progress)
+    flasher.write(plan, progress)
+    flasher.verify(image, progress)
+    flasher.start()
+    leave(settings.entry, line, pins)
+    return Flashed(identity, plan, attempt)
