@@ -31,7 +31,7 @@ KEYS_SEED: Final = 1
 """All storms share the operator's keys and images: making them anew for each seed shows nothing."""
 RETRY_MAX_S: Final = 3600
 SECOND_PARTS: Final = 1000
-BOOTS_MAX: Final = 400
+BOOTS_MAX: Final = 120
 """In a storm, where the power may fail in each; once the faults have stopped far fewer must do."""
 
 get_profile = cache(load_profile)

@@ -31,6 +31,8 @@ CACHES: Final = ("metadata/*", "root_history/*")
 PATHS: Final = ("*", "metadata/*", "metadata/timestamp.json", "targets/*", "blobs/*")
 TOPICS: Final = ("*", "*/notice", "*/report", "*/receipt", "*/state")
 
+AFTERS: Final = (0, 0, 0, 1, 1, 2, 3, 5, 8, 13)
+"""How many times a thing goes well before a fault strikes: some things happen only once or twice."""
 STORM_HOURS: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 24.0, 72.0)
 
 Draw = Callable[[Generator, float], list[Act]]
@@ -177,7 +179,7 @@ def _fault(chance: Generator, storm_s: float, kinds: Sequence[str], patterns: Se
         number=chance.randint(1, 4),
         word=str(chance.choice(kinds)),
         pattern=chance.choice(patterns),
-        amount=float(chance.randint(0, 10)),
+        amount=float(chance.choice(AFTERS)),
     )
 
 
@@ -193,6 +195,11 @@ def _mirror(chance: Generator, storm_s: float) -> list[Act]:
 
 def _broker(chance: Generator, storm_s: float) -> list[Act]:
     acts = [_fault(chance, storm_s, list(Delivery), TOPICS) for _ in range(chance.randint(1, 4))]
+    if chance.random() < 0.4:  # nothing that a device says arrives, and the broker thanks for it
+        words = str(Delivery.ACCEPTED_AND_LOST)
+        acts.append(
+            Act(_early(chance, storm_s), Deed.FAULT, number=40, word=words, pattern="*/report")
+        )
     if chance.random() < 0.5:
         down_s = _early(chance, storm_s)
         acts.append(Act(down_s, Deed.BROKER_DOWN))

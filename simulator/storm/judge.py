@@ -15,8 +15,8 @@ from simulator.storm.bench import Bench
 from simulator.storm.plan import HOUR_S, Deed, Family
 from simulator.storm.watch import Watch
 
-SLICE_S: Final = HOUR_S
-SETTLE_SLICES_MAX: Final = 30
+SLICES_S: Final = (45.0, 75.0, 480.0, *[HOUR_S] * 30)
+"""How long the device may run between two looks at whether it rests; most do within a minute."""
 BOOTS_MAX: Final = 16
 """From the worst state to rest: the trials that are left, a revert, and a whole update after it."""
 SIGN_EVERY_SLICES: Final = 12
@@ -57,14 +57,18 @@ def calm(bench: Bench, watch: Watch) -> None:
 
 def settle(bench: Bench) -> list[str]:
     """Let time pass until the device rests and has nothing more to begin."""
-    for number in range(SETTLE_SLICES_MAX):
-        bench.device.run(bench.clock.now_s + SLICE_S)
+    began_s, boots_max = bench.clock.now_s, bench.device.board.boots + BOOTS_MAX
+    for number, slice_s in enumerate(SLICES_S, start=1):
+        bench.device.run(bench.clock.now_s + slice_s)
+        if bench.device.board.boots > boots_max:
+            return [f"{BOOTS_MAX} boots after the faults had stopped it still reboots"]
         if bench.device.quiet and not _has_more(bench):
             return []
-        if number % SIGN_EVERY_SLICES == SIGN_EVERY_SLICES - 1:
+        if number % SIGN_EVERY_SLICES == 0:
             bench.publish()  # as every fleet does, or its signed dates would be past some day
     what = "it has more to begin" if bench.device.quiet else "it is not quiet"
-    return [f"{SETTLE_SLICES_MAX} hours after the faults had stopped {what}"]
+    hours = (bench.clock.now_s - began_s) / HOUR_S
+    return [f"{hours:.0f} hours after the faults had stopped {what}"]
 
 
 def ship_last(bench: Bench) -> list[str]:
