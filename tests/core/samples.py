@@ -6,8 +6,18 @@ from typing import Final
 
 from agent.floor import Floor, RoleFloor
 from agent.journal import Installed, Journal, Tried
-from agent.release import Payload
+from agent.release import Image, Payload, Release
 from agent.report import Outcome, Report
+from agent.rollout import (
+    Audience,
+    Halt,
+    Halts,
+    Phase,
+    Rollout,
+    Rollouts,
+    RolloutState,
+    Window,
+)
 from agent.update import Installation, State, Update
 
 NOON: Final = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -69,3 +79,18 @@ FLOOR: Final = Floor(
     time=NOON,
     time_keys=("k3",),
 )
+IMAGE: Final = Image("rpi4", "slots", "root", 8192, "12" * 32, (PAYLOAD,))
+RELEASE: Final = Release("2026.2", 2, "security", NOON, "mends the pump", (IMAGE,))
+ROLLOUT: Final = Rollout(
+    id="spring",
+    release="2026.2",
+    counter=2,
+    state=RolloutState.ACTIVE,
+    reissue=1,
+    failures_max=3,
+    audience=Audience(("rpi4",), ("pump-7",)),
+    phases=(Phase(100, NOON), Phase(10_000, NOON)),
+    window=Window(60, 120),
+)
+ROLLOUTS: Final = Rollouts("water", (ROLLOUT, replace(ROLLOUT, id="summer", window=None)))
+HALTS: Final = Halts("water", (Halt("spring", 1, "smoke", NOON),))

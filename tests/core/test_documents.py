@@ -6,15 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import TrustError
-from agent.release import Image, Release, encode_release, parse_release
+from agent.release import Image, encode_release, parse_release
 from agent.rollout import (
-    Audience,
-    Halt,
-    Halts,
     Phase,
     Rollout,
     Rollouts,
-    RolloutState,
     Window,
     encode_halts,
     encode_rollouts,
@@ -22,23 +18,7 @@ from agent.rollout import (
     parse_rollouts,
 )
 from agent.strict import encode_json
-from tests.core.samples import NOON, PAYLOAD
-
-IMAGE = Image("rpi4", "slots", "root", 8192, "12" * 32, (PAYLOAD,))
-RELEASE = Release("2026.2", 2, "security", NOON, "mends the pump", (IMAGE,))
-ROLLOUT = Rollout(
-    id="spring",
-    release="2026.2",
-    counter=2,
-    state=RolloutState.ACTIVE,
-    reissue=1,
-    failures_max=3,
-    audience=Audience(("rpi4",), ("pump-7",)),
-    phases=(Phase(100, NOON), Phase(10_000, NOON)),
-    window=Window(60, 120),
-)
-ROLLOUTS = Rollouts("water", (ROLLOUT, replace(ROLLOUT, id="summer", window=None)))
-HALTS = Halts("water", (Halt("spring", 1, "smoke", NOON),))
+from tests.core.samples import HALTS, IMAGE, NOON, PAYLOAD, RELEASE, ROLLOUT, ROLLOUTS
 
 Document = dict[str, object]
 JSON_VALUES: st.SearchStrategy[object] = (
