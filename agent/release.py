@@ -5,9 +5,12 @@
      "images": [{"hardware_id": TEXT, "component": "slots", "part": "root",
                  "length_bytes": N, "sha256": HEX,
                  "payloads": [{"kind": "full", "blob": HEX, "length_bytes": N,
-                               "index_bytes": N, "index_sha256": HEX}]}]}
+                               "index_bytes": N, "index_sha256": HEX},
+                              {"kind": "delta", ..., "base_sha256": HEX, "base_bytes": N}]}]}
 
-`blob` is the payload's SHA-256 and its name in the repository, `blobs/HEX`.
+`blob` is the payload's SHA-256 and its name in the repository, `blobs/HEX`; `base_sha256` and
+`base_bytes` name the image that a delta builds upon. A payload of a kind that is not known here is as if
+it were not there: a release may have some for newer agents.
 """
 
 from dataclasses import dataclass
@@ -23,6 +26,10 @@ MANIFEST_BYTES_MAX: Final = 1024 * 1024
 IMAGE_BYTES_MAX: Final = 2**40
 SLOTS: Final = "slots"
 """The component that is the A/B pair."""
+FULL: Final = "full"
+"""The kind of payload that needs nothing but itself."""
+DELTA: Final = "delta"
+"""The kind of payload that needs its base image, most of it unchanged, in the active slot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +41,8 @@ class Payload:
     length_bytes: int
     index_bytes: int
     index_sha256: str
+    base_sha256: str = ""
+    base_bytes: int = 0
 
     @property
     def path(self) -> str:
@@ -97,24 +106,45 @@ def _image(fields: Fields) -> Image:
         part=fields.name("part"),
         length_bytes=fields.integer("length_bytes", 1, IMAGE_BYTES_MAX),
         sha256=fields.sha256("sha256"),
-        payloads=tuple(_payload(row) for row in fields.tables("payloads", length_max=64)),
+        payloads=tuple(
+            _payload(row)
+            for row in fields.tables("payloads", length_max=64)
+            if row.name("kind") in (FULL, DELTA)
+        ),
     )
     fields.done()
     return image
 
 
 def _payload(fields: Fields) -> Payload:
+    kind = fields.choice("kind", FULL, DELTA)
     payload = Payload(
-        kind=fields.name("kind"),
+        kind=kind,
         blob=fields.sha256("blob"),
         length_bytes=fields.integer("length_bytes", 1, IMAGE_BYTES_MAX),
         index_bytes=fields.integer("index_bytes", 1, INDEX_BYTES_MAX),
         index_sha256=fields.sha256("index_sha256"),
+        base_sha256=fields.sha256("base_sha256") if kind == DELTA else "",
+        base_bytes=fields.integer("base_bytes", 1, IMAGE_BYTES_MAX) if kind == DELTA else 0,
     )
     fields.done()
     if payload.index_bytes > payload.length_bytes:
         fields.refuse("index_bytes", f"at most the payload's {payload.length_bytes} were expected")
     return payload
+
+
+def payload_document(payload: Payload) -> dict[str, object]:
+    """A payload as the manifest has it."""
+    document: dict[str, object] = {
+        "kind": payload.kind,
+        "blob": payload.blob,
+        "length_bytes": payload.length_bytes,
+        "index_bytes": payload.index_bytes,
+        "index_sha256": payload.index_sha256,
+    }
+    if payload.kind == DELTA:
+        document |= {"base_sha256": payload.base_sha256, "base_bytes": payload.base_bytes}
+    return document
 
 
 def encode_release(release: Release) -> bytes:
@@ -134,16 +164,7 @@ def encode_release(release: Release) -> bytes:
                     "part": image.part,
                     "length_bytes": image.length_bytes,
                     "sha256": image.sha256,
-                    "payloads": [
-                        {
-                            "kind": payload.kind,
-                            "blob": payload.blob,
-                            "length_bytes": payload.length_bytes,
-                            "index_bytes": payload.index_bytes,
-                            "index_sha256": payload.index_sha256,
-                        }
-                        for payload in image.payloads
-                    ],
+                    "payloads": [payload_document(payload) for payload in image.payloads],
                 }
                 for image in release.images
             ],
