@@ -195,11 +195,12 @@ def sweep_errors(
     """Let each of these calls fail once with each error, and from there on with those that last."""
     for boot, point in points:
         tally.calls += 1
-        faults = [(name, (once(point, f"error={name}"),)) for name in errors]
-        faults += [
-            (f"{name} from here on", from_here_on(boot, point, f"error={name}")) for name in lasting
-        ]
-        for name, fault in faults:
+        faults: dict[str, tuple[str, ...]] = {
+            name: (once(point, f"error={name}"),) for name in ERRORS
+        }
+        for name in LASTING:
+            faults[f"{name} from here on"] = from_here_on(boot, point, f"error={name}")
+        for name, fault in faults.items():
             try:
                 _fail(prepared, boot.before, name, fault, tally)
             except ViolationError as error:
