@@ -123,6 +123,7 @@ def make_bench(plan: Plan, device_plan: DevicePlan, pieces: Pieces = PIECES) -> 
     operator = Operator(clock, hub, seed=KEYS_SEED, window_bytes=WINDOW_BYTES)
     operator.open()
     repository = SimulatedRepository(operator.source, clock, faults, trace.note)
+    repository.bytes_per_s = device_plan.bytes_per_s
     broker = SimulatedBroker(hub, clock, faults, trace.note)
     device = _make_device(
         plan,
