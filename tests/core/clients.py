@@ -21,7 +21,7 @@ from agent.config import (
 )
 from agent.device import Device
 from agent.errors import UpdateError
-from agent.interfaces import Repository, SystemFacts, World
+from agent.interfaces import Broker, Repository, SystemFacts, World
 from agent.release import Release
 from agent.rollout import Halts, Rollouts
 from simulator.block_device import MemoryStore, SimulatedBlockDevice, SimulatedStorage
@@ -106,6 +106,7 @@ class Client:
     clock: SimulatedClock = field(default_factory=lambda: SimulatedClock(start=NOON))
     files: SimulatedFiles = field(default_factory=lambda: SimulatedFiles(Power()))
     boot: BootControl = field(default_factory=StillBoot)
+    broker: Broker | None = None
 
     def device(self) -> Device:
         """The device as it would be made at the next boot."""
@@ -119,7 +120,7 @@ class Client:
                 }
             ),
             repository=self.repository,
-            broker=SimulatedBroker(Hub(), self.clock),
+            broker=self.broker or SimulatedBroker(Hub(), self.clock),
             system=SimulatedSystem(FACTS, Behaviour.HEALTHY, self.clock, Power()),
             random=SimulatedRandom(1),
             scratch=SimulatedScratch(),
