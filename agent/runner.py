@@ -104,6 +104,10 @@ class Runner:
                 return
             if event is Event.GAVE_UP:
                 update = _blamed(update, "boot-control", "the slots changed under the update")
+            if event is Event.HEALTH_CONFIRMED:
+                # What was read may come from a process that did not live to flush it: a cut after
+                # the report would take it back.
+                boot.confirm(update.target)
             self._apply(Move(update, event))
 
     def accept(self, rollout: Rollout) -> None:
