@@ -117,6 +117,7 @@ def _stm32(fields: Fields) -> Stm32Settings:
         baud=fields.integer("baud", 1200, BAUD_MAX, default=115_200),
         parity=Parity(fields.choice("parity", *Parity) if "parity" in fields else Parity.EVEN),
         skip_unchanged=fields.boolean("skip_unchanged", default=True),
+        join_steps=fields.boolean("join_steps", default=False),
     )
 
 
