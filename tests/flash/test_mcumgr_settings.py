@@ -9,6 +9,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from agent.errors import ProfileError
 from agent.flash.mcumgr import McumgrFlasher, McumgrSettings, Way
 from agent.flash.mcumgr_settings import parse_mcumgr
+from agent.flash.select import make_flasher, parse_chip
+from agent.flash.session import flash_chip, no_progress
 from agent.strict import Fields, Refusal
 from tests.flash.mcumgr_bench import Bench, images
 
@@ -29,6 +31,29 @@ def test_the_shortest_table_updates_a_chip() -> None:
     bench.power_on()
     bench.flasher = McumgrFlasher(bench.line, settings)
     bench.update()
+    assert bench.chip.running_version == "1.1.0"
+
+
+def test_a_session_updates_a_chip_on_trial_and_a_later_flasher_confirms_it() -> None:
+    table = {
+        "protocol": "mcumgr",
+        "port": "/dev/ttyACM0",
+        "image_format": "raw",
+        "way": "application",
+        "keys": [_line()],
+        "entry": {"by": "none"},
+    }
+    settings = parse_chip(Fields(table, Refusal(ProfileError, "board.toml")))
+    bench = Bench()
+    bench.power_on()
+    assert flash_chip(settings, bench.line, bench.new).attempts == 1
+    assert bench.chip.running_version == "1.1.0"
+    later = make_flasher(settings, bench.line)
+    assert isinstance(later, McumgrFlasher)
+    later.identify()
+    assert not later.plan(bench.new, no_progress).writes
+    later.confirm()
+    bench.power_on()
     assert bench.chip.running_version == "1.1.0"
 
 
