@@ -281,13 +281,10 @@ class Stm32Rom:
         self._say(ACK, lasts_s)
 
     def _program(self, address: int, block: bytes) -> bool:
-        match self.lie:
-            case Lie.WRITES_NOTHING:
-                return True
-            case Lie.WRITES_ELSEWHERE:
-                address = self.flash.start
-            case _:
-                pass
+        if self.lie is Lie.WRITES_NOTHING:
+            return True
+        if self.lie is Lie.WRITES_ELSEWHERE:
+            address = self.flash.start
         try:
             self.flash.program(address, block)
         except FlashFaultError:
