@@ -298,17 +298,20 @@ class Runner:
                 raise
 
     def _leave_trial(self, update: Update) -> Reboot:
-        """The reboot is counted before it is asked for: a boot state that is stuck ends the loop."""
+        """The reboot is counted before it is asked for: a boot state that is stuck ends the loop.
+
+        The trial is withdrawn before that: a cut between the two leads back, however often power fails.
+        """
         if update.failures >= REBOOTS_MAX:
             raise BootControlError(
                 f"slot {update.target} was expected to be left after its trial, it started again "
                 f"{update.failures} times; the bootloader does not go back, see `lockgate doctor`"
             )
-        self.record(replace(self.journal, update=replace(update, failures=update.failures + 1)))
         with suppress(
             BootControlError
         ):  # a boot state that takes no write: one trial boot was granted
             self._device.boot.disarm()
+        self.record(replace(self.journal, update=replace(update, failures=update.failures + 1)))
         return Reboot("")
 
     def _stopped(self, update: Update) -> Move:
