@@ -156,7 +156,8 @@ class Watch:
             self._check_begun(update)
         if before.update is not None and before.update.state is not State.SWITCHED:
             self._check_switch(update)
-        self._hold(ended_is_not_begun_again(before, journal))
+        if update.rollout:  # whoever goes back by hand may do so as often as they like
+            self._hold(ended_is_not_begun_again(before, journal))
         self._hold(confirmed_is_on_the_floor(journal, self._floor))
         self._check_update(update)
 
