@@ -1,7 +1,7 @@
 # Every command of the project. `.ci/run` calls the same targets, so there is one definition of "good".
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-.PHONY: help setup system-packages check test kill-sweep crash-images storm demo wrong-things bench-idle bench-serial
+.PHONY: help setup system-packages check test kill-sweep crash-images storm demo wrong-things bench-idle bench-serial bench-delta
 
 # mosquitto, mke2fs and losetup live in sbin, which not every user's PATH has.
 export PATH := $(PATH):/usr/sbin:/sbin
@@ -48,3 +48,6 @@ bench-idle: setup ## measure what the agent costs while nothing happens
 
 bench-serial: setup system-packages ## measure flashing over serial lines, beside stm32flash and avrdude
 	@.venv/bin/python benchmarks/bench_serial.py
+
+bench-delta: setup system-packages ## measure deltas, beside zstd --patch-from and xdelta3; IMAGES=DIR for your own
+	@.venv/bin/python -m benchmarks.bench_delta $(if $(IMAGES),--images $(IMAGES))
