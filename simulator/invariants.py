@@ -218,6 +218,24 @@ def residue_is_bounded(files: Mapping[str, bytes]) -> Finding:
     return None
 
 
+def replaced_whole_or_not_at_all(
+    possible: Collection[bytes | None], old: bytes | None, new: bytes
+) -> Finding:
+    """A cut inside a replacement leaves the old content or the new one."""
+    strange = [content for content in possible if content not in (old, new)]
+    if strange:
+        return f"{old!r} or {new!r} was expected after a cut, {strange[0]!r} may be found"
+    return None
+
+
+def acknowledged_is_durable(possible: Collection[bytes | None], content: bytes | None) -> Finding:
+    """What a call has returned from is there after a cut."""
+    other = [found for found in possible if found != content]
+    if other:
+        return f"{content!r} was expected after the call returned, {other[0]!r} may be found"
+    return None
+
+
 def state_writes_are_bounded(replaced: int, attempts_max: int) -> Finding:
     """One update costs the medium of the small files no more than this many replacements."""
     bound = WRITES_OF_AN_UPDATE + WRITES_OF_A_TRIAL * attempts_max
