@@ -1,7 +1,7 @@
 # Every command of the project. `.ci/run` calls the same targets, so there is one definition of "good".
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-.PHONY: help setup system-packages check test kill-sweep crash-images storm demo wrong-things bench-idle bench-serial bench-delta
+.PHONY: help setup system-packages check test explore kill-sweep crash-images storm demo wrong-things bench-idle bench-serial bench-delta
 
 # mosquitto, mke2fs and losetup live in sbin, which not every user's PATH has.
 export PATH := $(PATH):/usr/sbin:/sbin
@@ -26,6 +26,9 @@ check: setup ## format, lint, types and the rules of the house
 
 test: setup system-packages ## run all tests
 	.venv/bin/pytest -n 2 --dist worksteal
+
+explore: setup ## cut the power at every operation and in every recovery, until nothing is new
+	@.venv/bin/lockgate-sim explore --processes 2
 
 kill-sweep: setup system-packages ## kill a real device at every durable system call, and let each fail (hours)
 	@.venv/bin/python -m tests.witness.kill_sweep
