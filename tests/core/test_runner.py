@@ -4,12 +4,7 @@ import pytest
 
 from agent import floor
 from agent.board import SlotName
-from agent.errors import (
-    BootControlError,
-    FetchError,
-    StateError,
-    TrustError,
-)
+from agent.errors import BootControlError, FetchError, StateError, TrustError
 from agent.health import Verdict
 from agent.journal import Installed, Journal, load
 from agent.report import Outcome
