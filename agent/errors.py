@@ -175,6 +175,14 @@ class FlashRefusedError(FlashError):
     retry = Retry.NEVER
 
 
+class MixedError(FlashError):
+    """The system that runs has a microcontroller beside it which does not hold the image that belongs
+    to it."""
+
+    code = "flash-mixed"
+    exit_status = 56
+
+
 class RefusedError(UpdateError):
     """Signed and intact, but not for this device: another hardware id, halted, or tried and failed."""
 
@@ -187,6 +195,13 @@ class HardwareError(RefusedError):
 
     code = "refused-hardware"
     exit_status = 41
+
+
+class PairError(RefusedError):
+    """A system and a microcontroller's image would meet that are not made for each other."""
+
+    code = "refused-pair"
+    exit_status = 42
 
 
 class ConfigError(UpdateError):

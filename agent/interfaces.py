@@ -14,6 +14,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+from agent.errors import FlashLineError
+
 
 @dataclass(frozen=True, slots=True)
 class WallTime:
@@ -290,6 +292,42 @@ class SerialLine(Protocol):
         ...
 
 
+class GpioPins(Protocol):
+    """General-purpose pins by name, such as `gpiochip0/17`. Raises `FlashLineError`."""
+
+    def set(self, pin: str, *, high: bool) -> None:
+        """Drive a pin; it stays so until it is set again or released."""
+        ...
+
+    def release(self, pin: str) -> None:
+        """Make a pin an input again."""
+        ...
+
+
+class SerialPorts(Protocol):
+    """What leads to microcontrollers. Raises `FlashLineError`."""
+
+    def line(self, path: str) -> SerialLine:
+        """The port at this path, not opened yet: whether it is there shows then."""
+        ...
+
+    def pins(self) -> GpioPins | None:
+        """The pins of this computer; None where there are none."""
+        ...
+
+
+class NoSerialPorts:
+    """The `SerialPorts` of a device without any."""
+
+    def line(self, path: str) -> SerialLine:
+        """Refuse, with `FlashLineError`."""
+        raise FlashLineError(f"{path}: a serial port was expected, this device has none")
+
+    def pins(self) -> GpioPins | None:
+        """None."""
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """All the seams of one device: the only thing that differs between hardware and simulation."""
@@ -302,3 +340,4 @@ class World:
     system: System
     random: Random
     scratch: Scratch
+    serial: SerialPorts = NoSerialPorts()
