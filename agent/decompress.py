@@ -9,10 +9,11 @@ WINDOW_LOG_MAX: Final = 23
 """The largest window that a record may ask of the decoder: 8 MiB of memory."""
 
 
-def decompress(record: bytes, length_bytes: int) -> bytes:
+def decompress(record: bytes, length_bytes: int, prefix: bytes = b"") -> bytes:
     """Exactly `length_bytes` bytes from one zstd frame with nothing behind it.
 
-    Raises `PayloadError` before more than `length_bytes` + 1 bytes exist.
+    `prefix` is what the frame may refer back to: raw content, not a trained dictionary. Raises
+    `PayloadError` before more than `length_bytes` + 1 bytes exist.
     """
     if sys.version_info >= (3, 14):
         from compression import zstd  # noqa: PLC0415  # only when an update is under way
@@ -20,7 +21,8 @@ def decompress(record: bytes, length_bytes: int) -> bytes:
         from backports import zstd  # noqa: PLC0415  # only when an update is under way
 
     options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: WINDOW_LOG_MAX}
-    decoder = zstd.ZstdDecompressor(options=options)
+    known = zstd.ZstdDict(prefix, is_raw=True).as_prefix if prefix else None
+    decoder = zstd.ZstdDecompressor(zstd_dict=known, options=options)
     try:
         content = decoder.decompress(record, length_bytes + 1)
     except zstd.ZstdError as error:

@@ -1,8 +1,8 @@
 """Brings images onto the standby slot, window by window, so that running it again resumes it.
 
 Content decides: a window that the slot already holds is neither fetched nor written. Every record is
-checked before it is decompressed and every window before it is written. At most one window and one
-record are in memory for each part.
+checked before it is decompressed and every window before it is written. In memory for each part are its
+first window and its index, and one window with its record and what those build upon.
 
 The first window of every part is made invalid before anything else is written, the sectors that make it
 a file system before the others, and written last, those sectors after the others, when all the rest was
@@ -11,14 +11,15 @@ is either whole or cannot start.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, assert_never
+from typing import Final
 
-from agent.decompress import decompress
-from agent.errors import FetchError, InstallError, PayloadError
-from agent.interfaces import BlockDevice, ByteStream, Repository
-from agent.payload import Kind, PayloadIndex, WindowEntry, parse_index
+from agent.errors import InstallError
+from agent.interfaces import BlockDevice, Repository
+from agent.payload import WindowEntry
+from agent.records import Meter as Meter  # noqa: PLC0414  # its users know it from here
+from agent.supply import Base, Supply, Surroundings
 from agent.update import Installation
 
 FLUSH_BYTES: Final = 1024 * 1024
@@ -29,22 +30,13 @@ SUPERBLOCK: Final = (1024, 1536)
 """The sector in which ext4 and erofs are known; the first sector is free there."""
 
 
-@dataclass(slots=True)
-class Meter:
-    """What an installation has cost so far, and how far it is; kept when it fails."""
-
-    fetched_bytes: int = 0
-    written_bytes: int = 0
-    done_bytes: int = 0
-    total_bytes: int = 0
-
-
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One installation and the device that takes it."""
+    """One installation, the device that takes it, and the same part of the active slot, if any."""
 
     installation: Installation
     device: BlockDevice
+    base: Base | None = None
 
 
 Install = Callable[[tuple[Job, ...], Repository, Meter, Callable[[], None]], None]
@@ -105,17 +97,19 @@ class Part:
     ) -> None:
         self._image = job.installation
         self._device = job.device
-        self._records = Records(repository, job.installation, meter)
+        around = Surroundings(job.base, self._read_image, self._flush_before)
+        self._supply = Supply(repository, job.installation, meter, around)
         self._meter = meter
         self._progress = progress
         self._flush_bytes = flush_bytes
         self._entries: tuple[WindowEntry, ...] = ()
         self._first = b""
+        self._first_cost_bytes = 0
         self._flushed_bytes = 0
 
     def read_index(self) -> None:
         """Fetch the index, check it, and see that the image fits."""
-        self._entries = self._records.index().entries
+        self._entries = self._supply.entries()
         if self._image.length_bytes > self._device.size_bytes:
             raise InstallError(
                 f"part {self._image.part}: {self._image.length_bytes} bytes do not fit "
@@ -136,7 +130,7 @@ class Part:
 
     def check_end(self) -> None:
         """See that the mirror has the payload to its last byte, before anything is written."""
-        self._records.check_end()
+        self._supply.check_end()
 
     def invalidate(self) -> None:
         """Make the part unable to start; durable on return, before anything else is written."""
@@ -160,12 +154,12 @@ class Part:
 
     def write_body(self) -> None:
         """Fetch the first window, which comes first on the wire; write all the others, then flush."""
-        self._flushed_bytes = self._records.fetched_bytes
-        self._first = self._records.window(self._entries[0])
-        for entry in self._entries[1:]:
+        self._flushed_bytes = self._supply.fetched_bytes
+        self._first = self._supply.window(0)
+        self._first_cost_bytes = self._supply.fetched_bytes - self._flushed_bytes
+        for number, entry in enumerate(self._entries[1:], start=1):
             if not self._holds(entry):
-                self._flush_before(entry)
-                self._put(entry.offset, self._records.window(entry))
+                self._put(entry.offset, self._supply.window(number))
             self._advance(entry)
         self._device.flush()
 
@@ -188,7 +182,7 @@ class Part:
 
     def close(self) -> None:
         """Stop fetching."""
-        self._records.close()
+        self._supply.close()
 
     def _holds(self, entry: WindowEntry) -> bool:
         content = self._device.read(entry.offset, entry.length_bytes)
@@ -198,12 +192,18 @@ class Part:
         self._device.write(offset, content)
         self._meter.written_bytes += len(content)
 
-    def _flush_before(self, entry: WindowEntry) -> None:
-        """Flush when what this window fetches would be too much to lose; the first one waits on."""
-        fetched = self._records.fetched_bytes
-        if fetched + entry.record_length - self._flushed_bytes > self._flush_bytes:
+    def _read_image(self, offset: int, length_bytes: int) -> bytes:
+        """Bytes of the new image before the window that is made; the first window is in memory only."""
+        first = self._first[offset : offset + length_bytes]
+        rest = length_bytes - len(first)
+        return first + self._device.read(offset + len(first), rest) if rest else first
+
+    def _flush_before(self, record_bytes: int) -> None:
+        """Flush when what this record fetches would be too much to lose; the first one waits on."""
+        fetched = self._supply.fetched_bytes
+        if self._first and fetched + record_bytes - self._flushed_bytes > self._flush_bytes:
             self._device.flush()
-            self._flushed_bytes = fetched - self._entries[0].record_length
+            self._flushed_bytes = fetched - self._first_cost_bytes
 
     def _match(self, digest: "hashlib._Hash", start: int) -> None:
         length = self._image.length_bytes
@@ -228,90 +228,3 @@ class Part:
 
 def _known_by_superblock(first: bytes) -> bool:
     return first[1080:1082] == b"\x53\xef" or first[1024:1028] == b"\xe2\xe1\xf5\xe0"
-
-
-class Records:
-    """The records of one payload, in as few requests as their order allows."""
-
-    def __init__(self, repository: Repository, installation: Installation, meter: Meter) -> None:
-        self._repository = repository
-        self._installation = installation
-        self._payload = installation.payload
-        self._meter = meter
-        self._stream: ByteStream | None = None
-        self._position = 0
-        self.fetched_bytes = 0
-
-    def index(self) -> PayloadIndex:
-        """The payload's index, checked against the release manifest."""
-        content = self._fetch(0, self._payload.index_bytes)
-        return parse_index(
-            content,
-            sha256=self._payload.index_sha256,
-            image_bytes=self._installation.length_bytes,
-            payload_bytes=self._payload.length_bytes,
-        )
-
-    def check_end(self) -> None:
-        """Fetch the last byte of the payload: a truncated copy is found before the first write."""
-        self._fetch(self._payload.length_bytes - 1, 1)
-        self.close()
-
-    def window(self, entry: WindowEntry) -> bytes:
-        """The bytes of one window, checked."""
-        match entry.kind:
-            case Kind.ZEROS:
-                content = bytes(entry.length_bytes)
-            case Kind.PLAIN:
-                content = self._record(entry)
-            case Kind.ZSTD:
-                content = decompress(self._record(entry), entry.length_bytes)
-            case _:
-                assert_never(entry.kind)
-        if hashlib.sha256(content).digest() != entry.sha256:
-            raise PayloadError(
-                f"payload {self._payload.blob[:16]}: the window at {entry.offset} is not what its "
-                "index says; publish the payload anew"
-            )
-        return content
-
-    def close(self) -> None:
-        """Stop fetching."""
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
-
-    def _record(self, entry: WindowEntry) -> bytes:
-        content = self._fetch(entry.record_offset, entry.record_length)
-        if hashlib.sha256(content).digest() != entry.record_sha256:
-            self.close()  # what follows on this stream is as wrong
-            raise PayloadError(
-                f"payload {self._payload.blob[:16]}: the record at {entry.record_offset} has another "
-                "SHA-256 than the release names; the mirror serves other bytes"
-            )
-        return content
-
-    def _fetch(self, offset: int, length_bytes: int) -> bytes:
-        if self._stream is None or self._position != offset:
-            self.close()
-            left = self._payload.length_bytes - offset
-            self._stream = self._repository.open(self._payload.path, offset, left)
-            self._position = offset
-        content = b"".join(self._parts(self._stream, length_bytes))
-        self._position += len(content)
-        return content
-
-    def _parts(self, stream: ByteStream, length_bytes: int) -> Iterator[bytes]:
-        left = length_bytes
-        while left > 0:
-            part = stream.read(left)
-            if not part:
-                self.close()
-                raise FetchError(
-                    f"payload {self._payload.blob[:16]}: {left} bytes more were expected, it ended; "
-                    "the mirror has a truncated copy"
-                )
-            left -= len(part)
-            self.fetched_bytes += len(part)
-            self._meter.fetched_bytes += len(part)
-            yield part

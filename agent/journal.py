@@ -27,10 +27,14 @@ REPORTS_MAX: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """What a slot holds, as far as this device has confirmed or reverted it."""
+    """What a slot holds, as far as this device has confirmed or reverted it.
+
+    `images` are the SHA-256 of the images, by part; empty when they were not recorded.
+    """
 
     release: str
     counter: int
+    images: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +143,12 @@ def decode(content: bytes) -> Journal:
 
 
 def _installed(fields: Fields) -> Installed:
-    return Installed(release=fields.text("release"), counter=fields.integer("counter", 0))
+    images = fields.table("images") if "images" in fields else None  # older journals have none
+    return Installed(
+        release=fields.text("release"),
+        counter=fields.integer("counter", 0),
+        images={part: images.sha256(part) for part in images.raw} if images else {},
+    )
 
 
 def _tried(fields: Fields) -> Tried:
@@ -177,16 +186,22 @@ def _update(fields: Fields) -> Update:
 
 
 def _installation(fields: Fields) -> Installation:
-    payload = fields.table("payload")
     return Installation(
         part=fields.name("part"),
         length_bytes=fields.integer("length_bytes", 1),
         sha256=fields.sha256("sha256"),
-        payload=Payload(
-            kind=payload.name("kind"),
-            blob=payload.sha256("blob"),
-            length_bytes=payload.integer("length_bytes", 1),
-            index_bytes=payload.integer("index_bytes", 1),
-            index_sha256=payload.sha256("index_sha256"),
-        ),
+        payload=_payload(fields.table("payload")),
+        delta=_payload(fields.table("delta")) if fields.raw.get("delta") is not None else None,
+    )
+
+
+def _payload(fields: Fields) -> Payload:
+    return Payload(
+        kind=fields.name("kind"),
+        blob=fields.sha256("blob"),
+        length_bytes=fields.integer("length_bytes", 1),
+        index_bytes=fields.integer("index_bytes", 1),
+        index_sha256=fields.sha256("index_sha256"),
+        base_sha256=fields.text("base_sha256", ""),
+        base_bytes=fields.integer("base_bytes", 0, default=0),
     )

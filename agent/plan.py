@@ -1,23 +1,29 @@
 """The plan: which image goes onto which part of the standby slot. Pure."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
 
 from agent.board import BoardProfile
 from agent.errors import HardwareError, RefusedError, TooLargeError, TrustError
-from agent.release import SLOTS, Image, Payload, Release
+from agent.release import DELTA, FULL, SLOTS, Image, Payload, Release
 from agent.rollout import Rollout
 from agent.update import Installation
 
-FULL = "full"
-"""The kind of payload that needs nothing but itself."""
+NOTHING_KNOWN: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 def make_plan(
-    release: Release, rollout: Rollout, profile: BoardProfile, sizes: Mapping[str, int]
+    release: Release,
+    rollout: Rollout,
+    profile: BoardProfile,
+    sizes: Mapping[str, int],
+    bases: Mapping[str, str] = NOTHING_KNOWN,
 ) -> tuple[Installation, ...]:
     """The installations that bring a release onto the standby slot, in the order of writing.
 
-    `sizes` are the bytes that each part of the standby slot can hold. Raises `TrustError` when the
+    `sizes` are the bytes that each part of the standby slot can hold, `bases` the SHA-256 of the image
+    in each part of the active slot, as far as it is known. Raises `TrustError` when the
     manifest is not what the rollout names, `HardwareError`, `RefusedError` or `TooLargeError` when
     this board cannot take it whole: nothing is installed in part.
     """
@@ -46,10 +52,13 @@ def make_plan(
             f"release {release.name}: an image for every part of the slot was expected, "
             f"{', '.join(missing)} is missing; a slot is never half old and half new"
         )
-    return tuple(_installation(release, by_part[part], sizes[part]) for part in profile.parts)
+    return tuple(
+        _installation(release, by_part[part], sizes[part], bases.get(part, ""))
+        for part in profile.parts
+    )
 
 
-def _installation(release: Release, image: Image, size_bytes: int) -> Installation:
+def _installation(release: Release, image: Image, size_bytes: int, base: str) -> Installation:
     if image.length_bytes > size_bytes:
         raise TooLargeError(
             f"release {release.name}: image {image.part} of {image.length_bytes} bytes "
@@ -60,7 +69,17 @@ def _installation(release: Release, image: Image, size_bytes: int) -> Installati
         length_bytes=image.length_bytes,
         sha256=image.sha256,
         payload=_full(release, image),
+        delta=_delta(image, base),
     )
+
+
+def _delta(image: Image, base: str) -> Payload | None:
+    """The delta from what the active slot holds; the smallest where nobody has recorded what that is.
+
+    A guess that is wrong is noticed within a few windows, and costs no more than them.
+    """
+    deltas = (one for one in image.payloads if one.kind == DELTA and base in ("", one.base_sha256))
+    return min(deltas, key=lambda one: one.length_bytes, default=None)
 
 
 def _full(release: Release, image: Image) -> Payload:

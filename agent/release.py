@@ -5,7 +5,8 @@
      "images": [{"hardware_id": TEXT, "component": "slots", "part": "root",
                  "length_bytes": N, "sha256": HEX,
                  "payloads": [{"kind": "full", "blob": HEX, "length_bytes": N,
-                               "index_bytes": N, "index_sha256": HEX}]}]}
+                               "index_bytes": N, "index_sha256": HEX},
+                              {"kind": "delta", ..., "base_sha256": HEX, "base_bytes": N}]}]}
 
 An image for a microcontroller has the name from the board profile as its `component`, the part
 `firmware`, the chip's own hardware id, and the release counters of the systems that it works with, its
@@ -14,7 +15,9 @@ own release among them or not:
      {"hardware_id": TEXT, "component": NAME, "part": "firmware", ...,
       "hosts": {"counter_min": N, "counter_max": N}}
 
-`blob` is the payload's SHA-256 and its name in the repository, `blobs/HEX`.
+`blob` is the payload's SHA-256 and its name in the repository, `blobs/HEX`; `base_sha256` and
+`base_bytes` name the image that a delta builds upon. A payload of a kind that is not known here is as if
+it were not there: a release may have some for newer agents.
 """
 
 from dataclasses import asdict, dataclass
@@ -30,6 +33,10 @@ MANIFEST_BYTES_MAX: Final = 1024 * 1024
 IMAGE_BYTES_MAX: Final = 2**40
 SLOTS: Final = "slots"
 """The component that is the A/B pair."""
+FULL: Final = "full"
+"""The kind of payload that needs nothing but itself."""
+DELTA: Final = "delta"
+"""The kind of payload that needs its base image, most of it unchanged, in the active slot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +48,8 @@ class Payload:
     length_bytes: int
     index_bytes: int
     index_sha256: str
+    base_sha256: str = ""
+    base_bytes: int = 0
 
     @property
     def path(self) -> str:
@@ -121,7 +130,11 @@ def _image(fields: Fields) -> Image:
         part=fields.name("part"),
         length_bytes=fields.integer("length_bytes", 1, IMAGE_BYTES_MAX),
         sha256=fields.sha256("sha256"),
-        payloads=tuple(_payload(row) for row in fields.tables("payloads", length_max=64)),
+        payloads=tuple(
+            _payload(row)
+            for row in fields.tables("payloads", length_max=64)
+            if row.name("kind") in (FULL, DELTA)
+        ),
         hosts=None if component == SLOTS else hosts_fields(fields.table("hosts")),
     )
     fields.done()
@@ -137,17 +150,34 @@ def hosts_fields(fields: Fields) -> Hosts:
 
 
 def _payload(fields: Fields) -> Payload:
+    kind = fields.choice("kind", FULL, DELTA)
     payload = Payload(
-        kind=fields.name("kind"),
+        kind=kind,
         blob=fields.sha256("blob"),
         length_bytes=fields.integer("length_bytes", 1, IMAGE_BYTES_MAX),
         index_bytes=fields.integer("index_bytes", 1, INDEX_BYTES_MAX),
         index_sha256=fields.sha256("index_sha256"),
+        base_sha256=fields.sha256("base_sha256") if kind == DELTA else "",
+        base_bytes=fields.integer("base_bytes", 1, IMAGE_BYTES_MAX) if kind == DELTA else 0,
     )
     fields.done()
     if payload.index_bytes > payload.length_bytes:
         fields.refuse("index_bytes", f"at most the payload's {payload.length_bytes} were expected")
     return payload
+
+
+def payload_document(payload: Payload) -> dict[str, object]:
+    """A payload as the manifest has it."""
+    document: dict[str, object] = {
+        "kind": payload.kind,
+        "blob": payload.blob,
+        "length_bytes": payload.length_bytes,
+        "index_bytes": payload.index_bytes,
+        "index_sha256": payload.index_sha256,
+    }
+    if payload.kind == DELTA:
+        document |= {"base_sha256": payload.base_sha256, "base_bytes": payload.base_bytes}
+    return document
 
 
 def encode_release(release: Release) -> bytes:
@@ -167,16 +197,7 @@ def encode_release(release: Release) -> bytes:
                     "part": image.part,
                     "length_bytes": image.length_bytes,
                     "sha256": image.sha256,
-                    "payloads": [
-                        {
-                            "kind": payload.kind,
-                            "blob": payload.blob,
-                            "length_bytes": payload.length_bytes,
-                            "index_bytes": payload.index_bytes,
-                            "index_sha256": payload.index_sha256,
-                        }
-                        for payload in image.payloads
-                    ],
+                    "payloads": [payload_document(payload) for payload in image.payloads],
                     **({} if image.hosts is None else {"hosts": asdict(image.hosts)}),
                 }
                 for image in release.images

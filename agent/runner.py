@@ -4,7 +4,7 @@ Each step looks at the state, does the one thing that comes next, and returns wh
 is made before anything that depends on it. The docstring of each step says what a cut inside it leaves.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final, assert_never
@@ -199,8 +199,13 @@ class Runner:
             ):
                 return self._stopped(update)
             release, manifest_sha256 = session.release(update.release)
+            known = self.journal.installed.get(other(update.target))
             plan = make_plan(
-                release, rollout, self._device.profile, self._device.sizes(update.target)
+                release,
+                rollout,
+                self._device.profile,
+                self._device.sizes(update.target),
+                known.images if known else {},
             )
         planned = replace(update, installations=plan, manifest_sha256=manifest_sha256)
         return Move(planned, Event.PLAN_MADE)
@@ -212,7 +217,11 @@ class Runner:
         self._interrupted = True
         device = self._device
         jobs = tuple(
-            Job(installation, device.part(update.target, installation.part))
+            Job(
+                installation,
+                device.part(update.target, installation.part),
+                device.part(other(update.target), installation.part),
+            )
             for installation in update.installations
         )
         self.meter.done_bytes = 0
@@ -355,7 +364,12 @@ def _without(journal: Journal, update: Update) -> dict[SlotName, Installed]:
 
 
 def _with(journal: Journal, update: Update) -> dict[SlotName, Installed]:
-    return {**journal.installed, update.target: Installed(update.release, update.counter)}
+    images: Mapping[str, str] = {one.part: one.sha256 for one in update.installations}
+    if not images and (
+        known := journal.installed.get(update.target)
+    ):  # gone back to, not installed
+        images = known.images
+    return {**journal.installed, update.target: Installed(update.release, update.counter, images)}
 
 
 def _blamed(update: Update, code: str, detail: str) -> Update:

@@ -64,12 +64,16 @@ FINISHED: Final = frozenset(state for state, moves in TRANSITIONS.items() if not
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """One image for one part of the standby slot, and how its bytes travel."""
+    """One image for one part of the standby slot, and how its bytes travel.
+
+    `payload` is the full one; what `delta` cannot give comes from there.
+    """
 
     part: str
     length_bytes: int
     sha256: str
     payload: Payload
+    delta: Payload | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from typing import IO, Final, Protocol
 from agent.errors import ConfigError, StateError
 from agent.payload import (
     ENTRY,
+    FULL_KINDS,
     HEADER,
     INDEX_BYTES_MAX,
     WINDOW_BYTES,
@@ -113,7 +114,7 @@ def encode_full(
         length_bytes=index.image_bytes,
         sha256=digest.hexdigest(),
         payload=payload,
-        windows={kind: sum(entry.kind is kind for entry in entries) for kind in Kind},
+        windows={kind: sum(entry.kind is kind for entry in entries) for kind in sorted(FULL_KINDS)},
         path=path,
     )
 

@@ -1,4 +1,4 @@
-"""`lockgate-sim`: an update on one simulated board, stamped images, and fleets of simulated devices."""
+"""`lockgate-sim`: updates on a simulated board, stamped images, simulated fleets and microcontrollers."""
 
 import argparse
 import json
@@ -22,6 +22,7 @@ from simulator.fleet import (
 )
 from simulator.image import Behaviour, inspect_file, stamp_file
 from simulator.lab import EXPECTED, Lab, make_lab
+from simulator.mcu.command import add_mcu
 from simulator.power import Moment
 from simulator.profiles import load_profile
 from simulator.storm.cli import add_storm
@@ -46,6 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_image(subparsers)
     _add_fleet(subparsers)
     add_storm(subparsers)
+    add_mcu(subparsers)
     return parser
 
 

@@ -19,8 +19,8 @@ class Wire(Protocol):
         """The line's time, virtual or real."""
         ...
 
-    def send(self, content: bytes, after_s: float = 0.0) -> None:
-        """Answer, at the earliest so many seconds from now."""
+    def send(self, content: bytes, after_s: float = 0.0) -> float:
+        """Answer, at the earliest so many seconds from now; the moment when the last bit has left."""
         ...
 
 

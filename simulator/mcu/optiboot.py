@@ -150,10 +150,10 @@ class Optiboot:
         self._session = None
         self.starts += 1
 
-    def _say(self, content: bytes) -> None:
+    def _say(self, content: bytes) -> float:
         assert self._wire is not None, "only a chip on a wire is asked"
         after_s = max(0.0, self._listens_s - self._wire.now_s())
-        self._wire.send(self.garbage + content, after_s)
+        return self._wire.send(self.garbage + content, after_s)
 
     def _busy(self, duration_s: float) -> None:
         assert self._wire is not None, "only a chip on a wire is asked"
@@ -244,7 +244,7 @@ class Optiboot:
         start = self._address % FLASH_BYTES
         content = (memory + memory)[start : start + length]
         self._address = (self._address + length) & 0xFFFF
-        self._say(IN_SYNC + content + OK)
-        # The transmitter holds two bytes; until then nobody listens.
-        self._busy(max(0, length - 2) * byte_s(LineSettings(self.baud)))
+        sent_s = self._say(IN_SYNC + content + OK)
+        # The transmitter holds two bytes; until it has taken the last nobody listens.
+        self._listens_s = max(self._listens_s, sent_s - 2 * byte_s(LineSettings(self.baud)))
         return True

@@ -86,12 +86,13 @@ class TimedWire:
         """The moment that the chip sees."""
         return self._now_s
 
-    def send(self, content: bytes, after_s: float = 0.0) -> None:
+    def send(self, content: bytes, after_s: float = 0.0) -> float:
         """The chip answers; the host has it when the last byte has passed the adapter."""
         start_s = max(self._now_s + after_s, self._to_host_free_s)
         self._to_host_free_s = start_s + self._duration_s(content)
         self.bytes_to_host += len(content)
         self._add(self._to_host_free_s + self.latency_s, _Kind.TO_HOST, content)
+        return self._to_host_free_s
 
     def from_host(self, now_s: float, content: bytes, settings: LineSettings | None) -> None:
         """The host writes at this moment."""

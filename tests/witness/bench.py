@@ -8,6 +8,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -18,6 +19,7 @@ from agent.errors import StateError
 from agent.interfaces import SystemFacts
 from agent.journal import Journal
 from agent.linux.files import UNFINISHED
+from agent.report import Outcome
 from simulator.board import Boot, SimulatedBoard, make_board
 from simulator.broker import Hub
 from simulator.clock import SimulatedClock
@@ -54,6 +56,7 @@ class Snapshot:
     """Everything durable, and the boot that is under way."""
 
     device: dict[str, bytes]
+    folders: tuple[str, ...]
     fleet: bytes
     boot: Boot
     boots: int
@@ -136,12 +139,15 @@ class Bench:
         self.start()
         return True
 
-    def run_until_quiet(self) -> int:
-        """Process after process until nothing is under way; returns how many ended with an error."""
+    def run_until_quiet(self, process: Callable[[], Run] | None = None) -> int:
+        """Process after process until nothing is under way; returns how many ended with an error.
+
+        `process` runs one of them in a way of its own, such as below a tracer.
+        """
         failed = 0
         for _ in range(PROCESSES_MAX):
             self.went_down()
-            run = self.run()
+            run = self.run() if process is None else process()
             failed += run.status == FAILED
             check_ending(run)
             if run.status == STOPPED and self.quiet():
@@ -165,6 +171,7 @@ class Bench:
         fleet = self._fleet()
         return Snapshot(
             device=read_tree(self.settings.device),
+            folders=folders_of(self.settings.device),
             fleet=fleet.read_bytes() if fleet.exists() else b"",
             boot=self.current,
             boots=self.board.boots,
@@ -173,6 +180,8 @@ class Bench:
     def restore(self, snapshot: Snapshot) -> None:
         """Go back to it, with nothing left of what came after."""
         write_tree(self.settings.device, snapshot.device)
+        for name in snapshot.folders:
+            (self.settings.device / name).mkdir(mode=0o700, parents=True, exist_ok=True)
         self._fleet().write_bytes(snapshot.fleet)
         self._asked().unlink(missing_ok=True)
         (self.settings.around / "seams.log").unlink(missing_ok=True)
@@ -201,17 +210,33 @@ class Bench:
         )
 
     def check(self, unfinished_max: int = 1) -> None:
-        """Judge a device at rest: outcome, report, slots, next boot, remains."""
-        expected = EXPECTED[self.behaviour]
-        reports = self.reports()
-        told = [str(report["outcome"]) for report in reports]
-        _expect(told == [expected.value], f"one report {expected}, found {told or 'none'}")
+        """Judge a device at rest: outcome, report, slots, next boot, remains.
+
+        Raises `ViolationError`.
+        """
+        outcome = self.check_report()
+        _expect(outcome is EXPECTED[self.behaviour], f"{EXPECTED[self.behaviour]}, not {outcome}")
+        alarms = [report["code"] for report in self.reports() if not report["update"]]
+        _expect(not alarms, f"no report but that of the update, found {alarms}")
+        self.check_rest(outcome, unfinished_max)
+
+    def check_report(self) -> Outcome:
+        """The outcome that the fleet was told; exactly once, whatever else it was told."""
+        told = [str(report["outcome"]) for report in self.reports() if report["update"]]
+        _expect(len(told) == 1, f"one report of the update, found {told or 'none'}")
+        return Outcome(told[0])
+
+    def check_rest(self, outcome: Outcome, unfinished_max: int = 1) -> None:
+        """Whether the slots, the journal and the next boot are as the outcome says."""
         self.check_active()
-        healthy = self.behaviour is Behaviour.HEALTHY
-        if healthy:
+        confirmed = outcome is Outcome.CONFIRMED
+        if confirmed:
             found = self.slot("b")
             whole = all(found[part].startswith(image) for part, image in self.images.items())
             _expect(whole, "the whole image in slot b")
+        journal = self.journal()
+        ended = journal is not None and journal.update is not None and journal.update.state
+        _expect(ended == outcome.value, f"a journal that says {outcome}, found {ended}")
         remains = [name for name in read_tree(self.settings.device) if name.endswith(UNFINISHED)]
         _expect(
             len(remains) <= unfinished_max,
@@ -219,7 +244,7 @@ class Bench:
         )
         self.reset()
         slot = self.current.slot if self.current else None
-        _expect(slot == ("b" if healthy else "a"), f"the right slot to start, {slot} did")
+        _expect(slot == ("b" if confirmed else "a"), f"the right slot to start, {slot} did")
 
     def check_active(self) -> None:
         """The slot that ran when the update began was never written."""
@@ -303,6 +328,11 @@ def read_tree(folder: Path) -> dict[str, bytes]:
         for file in sorted(folder.rglob("*"))
         if file.is_file()
     }
+
+
+def folders_of(folder: Path) -> tuple[str, ...]:
+    """Every folder below a folder, also those with nothing in them."""
+    return tuple(sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_dir()))
 
 
 def write_tree(folder: Path, content: dict[str, bytes]) -> None:

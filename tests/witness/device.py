@@ -38,7 +38,7 @@ FAILED: Final = 3
 REBOOTING: Final = 4
 DEVICE: Final = "device-1"
 FLEET: Final = "simulated"
-UP_S: Final = 2 * 3600.0
+UP_S: Final = 1500.0
 """How long a boot lasts, in virtual time, when nothing ends it: longer than any retry waits."""
 
 
@@ -209,7 +209,7 @@ def make_settings(settings: Settings, profile: BoardProfile) -> Config:
             process=str(around / "proc"),
             root_of_trust=str(around / "root.json"),
         ),
-        timing=TimingSettings(check_every_s=1800, refresh_interval_min_s=1, retry_max_s=120),
+        timing=TimingSettings(check_every_s=86_400, refresh_interval_min_s=1, retry_max_s=60),
         reboot=RebootSettings(record),
     )
 

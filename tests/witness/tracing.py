@@ -57,7 +57,7 @@ def trace(bench: Bench, *filters: str) -> tuple[Run, list[Call]]:
 
 
 def path_filters(bench: Bench) -> tuple[str, ...]:
-    """Options that limit a trace to whatever the device may change, and to what depends on that.
+    """Options that limit a trace, and its counts, to whatever the device may change.
 
     strace compares whole paths, so each file is named, also those that exist for a moment only.
     """
@@ -67,10 +67,18 @@ def path_filters(bench: Bench) -> tuple[str, ...]:
     unfinished = [Path(f"{file}{UNFINISHED}") for file in files if file.is_relative_to(state)]
     folders = [state, *(place for place in state.rglob("*") if place.is_dir())]
     filters: list[str] = []
-    around = [bench.settings.around / name for name in ("fleet.log", "reboot", "seams.log")]
-    for path in sorted({device, *folders, *files, *unfinished, *around}):
+    for path in sorted({device, *folders, *files, *unfinished}):
         filters += ["-P", str(path)]
     return tuple(filters)
+
+
+def around_filters(bench: Bench) -> tuple[str, ...]:
+    """Options for what depends on the device's files: reports that are stored, and reboots."""
+    return tuple(
+        word
+        for name in ("fleet.log", "reboot")
+        for word in ("-P", str(bench.settings.around / name))
+    )
 
 
 def trace_update(bench: Bench, filters: tuple[str, ...]) -> list[TracedBoot]:
@@ -105,14 +113,10 @@ def _traced(bench: Bench, before: Snapshot, calls: list[Call]) -> TracedBoot:
     return TracedBoot(before, tuple(points), tuple(counts))
 
 
-def inject(bench: Bench, filters: tuple[str, ...], *faults: str) -> Run:
+def inject(bench: Bench, filters: tuple[str, ...], *faults: str) -> tuple[Run, list[Call]]:
     """One process in which faults strike: each is what strace's `inject=` takes."""
     options = [word for fault in faults for word in ("-e", f"inject={fault}")]
-    names = ",".join(fault.partition(":")[0] for fault in faults)
-    file = bench.settings.around / "trace"
-    return bench.run(
-        *("strace", "-f", "-qq", "-o", str(file), "-e", f"trace={names}"), *options, *filters
-    )
+    return trace(bench, *options, *filters)
 
 
 def once(point: Point, fault: str) -> str:

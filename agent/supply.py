@@ -1,0 +1,182 @@
+"""Supplies the windows of one image: from a delta as far as the device has what it builds upon, else full.
+
+Content decides. A window that a delta makes must have its SHA-256; when it has not, because the active
+slot is mounted and has been written, that window alone comes from the full payload, whose index is
+fetched only then. Nothing that is wrong with a delta is an error, and the active slot is only read.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol, assert_never
+
+from agent.errors import FetchError, InstallError, NotFoundError, PayloadError
+from agent.interfaces import Repository
+from agent.payload import FULL_KINDS, PayloadIndex, Reference, Source, WindowEntry
+from agent.records import Meter, Records
+from agent.update import Installation
+from agent.windows import make_window
+
+MISSES_MAX: Final = 8
+"""So many windows a base may lack, and more if it had as many: then it is another one altogether."""
+
+
+class Base(Protocol):
+    """The part of the active slot, which nobody here can write. Raises `InstallError`."""
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of the device."""
+        ...
+
+    def read(self, offset: int, length_bytes: int) -> bytes:
+        """Exactly this many bytes from offset."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What is around one part: `image` reads what of the new image is on the device already.
+
+    `spend` is called with the length of each record before it is fetched.
+    """
+
+    base: Base | None
+    image: Callable[[int, int], bytes]
+    spend: Callable[[int], None]
+
+
+class Supply:
+    """The windows of one image. Raises `FetchError`, and `PayloadError` for a wrong full payload."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        installation: Installation,
+        meter: Meter,
+        surroundings: Surroundings,
+    ) -> None:
+        length = installation.length_bytes
+        delta, has_base = installation.delta, surroundings.base is not None
+        self._full = Records(repository, installation.payload, length, meter)
+        self._delta = Records(repository, delta, length, meter) if delta and has_base else None
+        self._blob = installation.payload.blob
+        self._around = surroundings
+        self._index: PayloadIndex | None = None
+        self._full_index: PayloadIndex | None = None
+        self._hits = 0
+        self._misses = 0
+
+    @property
+    def fetched_bytes(self) -> int:
+        """The length of all records that were fetched, wrong ones too."""
+        return self._full.fetched_bytes + (self._delta.fetched_bytes if self._delta else 0)
+
+    def entries(self) -> tuple[WindowEntry, ...]:
+        """Fetch and check an index: every window of the image with its SHA-256."""
+        if self._delta is not None:
+            try:
+                self._index = self._delta.index()
+            except (PayloadError, NotFoundError):
+                self._drop_delta()
+        if self._index is None:
+            self._index = self._full_index = self._full.index()
+        return self._index.entries
+
+    def check_end(self) -> None:
+        """See that the payload to be used is there to its last byte, before anything is written."""
+        if self._delta is not None:
+            try:
+                self._delta.check_end()
+            except FetchError:
+                self._drop_delta()
+            else:
+                return
+        self._full.check_end()
+
+    def window(self, number: int) -> bytes:
+        """The bytes of one window, checked against its SHA-256."""
+        content = self._from_delta(number)
+        return self._from_full(number) if content is None else content
+
+    def close(self) -> None:
+        """Stop fetching."""
+        self._full.close()
+        if self._delta is not None:
+            self._delta.close()
+
+    def _drop_delta(self) -> None:
+        if self._delta is not None:
+            self._delta.close()
+            self._delta = None
+
+    @property
+    def _base_is_another(self) -> bool:
+        return self._misses > max(MISSES_MAX, self._hits)
+
+    def _from_delta(self, number: int) -> bytes | None:
+        delta, index = self._delta, self._index
+        if delta is None or index is None:
+            return None
+        entry = index.entries[number]
+        needs_base = entry.kind not in FULL_KINDS
+        if needs_base and self._base_is_another:
+            return None
+
+        def fetch(entry: WindowEntry) -> bytes:
+            self._around.spend(entry.record_length)
+            return delta.record(entry)
+
+        try:
+            content = make_window(entry, fetch, self._gather)
+        except (PayloadError, InstallError, NotFoundError):
+            content = (
+                None  # a mirror without it, a record that is wrong, a base that cannot be read
+            )
+        if needs_base:
+            self._hits += content is not None
+            self._misses += content is None
+        return content
+
+    def _gather(self, reference: Reference) -> bytes:
+        offset, length = reference.offset, reference.length_bytes
+        match reference.source:
+            case Source.ZEROS:
+                return bytes(length)
+            case Source.IMAGE:
+                return self._around.image(offset, length)
+            case Source.BASE:
+                base = self._around.base
+                if base is None or offset + length > base.size_bytes:
+                    raise InstallError(f"the active slot ends before byte {offset + length}")
+                return base.read(offset, length)
+            case _:
+                assert_never(reference.source)
+
+    def _from_full(self, number: int) -> bytes:
+        entry = self._entry_of_full(number)
+        alone = self._delta is not None and not self._base_is_another
+
+        def fetch(entry: WindowEntry) -> bytes:
+            self._around.spend(entry.record_length)
+            return self._full.record(entry, alone=alone)
+
+        content = make_window(entry, fetch, self._gather)
+        if content is None:
+            raise PayloadError(
+                f"payload {self._blob[:16]}: the window at {entry.offset} is not what its "
+                "index says; publish the payload anew"
+            )
+        return content
+
+    def _entry_of_full(self, number: int) -> WindowEntry:
+        assert self._index is not None, "the index is read first"
+        if self._full_index is None:
+            self._full_index = self._full.index()
+        if self._full_index.window_bytes == self._index.window_bytes:
+            entry = self._full_index.entries[number]
+            if entry.sha256 == self._index.entries[number].sha256:
+                return entry
+        raise PayloadError(
+            f"payload {self._blob[:16]}: the same windows as in the delta were expected, others found; "
+            "publish both anew"
+        )

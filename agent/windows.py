@@ -1,0 +1,74 @@
+"""Makes a window from its entry: what travelled in its record, put on what the device has already. Pure."""
+
+import hashlib
+from collections.abc import Callable
+from typing import Final, assert_never
+
+from agent.decompress import decompress
+from agent.payload import Kind, Reference, WindowEntry
+
+STEP_BYTES: Final = 16 * 1024
+"""Whole numbers of this size are added fast; longer ones no longer fit the processor's cache."""
+LOW_BITS: Final = int.from_bytes(b"\x7f" * STEP_BYTES)
+HIGH_BITS: Final = int.from_bytes(b"\x80" * STEP_BYTES)
+NO_DIFFERENCE: Final = bytes(STEP_BYTES)
+
+Fetch = Callable[[WindowEntry], bytes]
+"""The record of an entry, checked against its SHA-256."""
+Gather = Callable[[Reference], bytes]
+"""The bytes that a reference points at, as they are on the device now."""
+
+
+def make_window(entry: WindowEntry, fetch: Fetch, gather: Gather) -> bytes | None:
+    """The window, or None when what came out has not its SHA-256.
+
+    That is the base's doing when there are references, since records are checked: it has drifted. The
+    references are gathered first, so that nothing is fetched for a base that cannot be read. At most
+    the window, its record and the gathered bytes are in memory. Raises what `fetch` and `gather` raise,
+    and `PayloadError` for a record that is no zstd frame of this window.
+    """
+    content = _made(entry, fetch, gather)
+    return content if hashlib.sha256(content).digest() == entry.sha256 else None
+
+
+def _made(entry: WindowEntry, fetch: Fetch, gather: Gather) -> bytes:
+    length = entry.length_bytes
+    match entry.kind:
+        case Kind.ZEROS:
+            return bytes(length)
+        case Kind.PLAIN:
+            return fetch(entry)
+        case Kind.ZSTD:
+            return decompress(fetch(entry), length)
+        case Kind.COPY:
+            return _gathered(entry, gather)
+        case Kind.PREFIXED:
+            prefix = _gathered(entry, gather)
+            return decompress(fetch(entry), length, prefix)
+        case Kind.DIFFERENCE:
+            known = _gathered(entry, gather)
+            return add_bytes(known[:length], decompress(fetch(entry), length, known[length:]))
+        case _:
+            assert_never(entry.kind)
+
+
+def _gathered(entry: WindowEntry, gather: Gather) -> bytes:
+    return b"".join(gather(reference) for reference in entry.references())
+
+
+def add_bytes(base: bytes, difference: bytes) -> bytes:
+    """Byte by byte the sum modulo 256 of two strings of one length.
+
+    The bytes are added as one whole number, without their top bits so that none carries into the next;
+    the sum of two top bits is their exclusive or.
+    """
+    steps = []
+    for start in range(0, len(base), STEP_BYTES):
+        known, added = base[start : start + STEP_BYTES], difference[start : start + STEP_BYTES]
+        if added == NO_DIFFERENCE[: len(added)]:
+            steps.append(known)
+            continue
+        one, other = int.from_bytes(known), int.from_bytes(added)
+        total = (one & LOW_BITS) + (other & LOW_BITS) ^ (one ^ other) & HIGH_BITS
+        steps.append(total.to_bytes(len(known)))
+    return b"".join(steps)
