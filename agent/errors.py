@@ -176,8 +176,7 @@ class FlashRefusedError(FlashError):
 
 
 class MixedError(FlashError):
-    """The system that runs has a microcontroller beside it which does not hold the image that belongs
-    to it."""
+    """Beside the system that runs is a microcontroller that does not hold what belongs there."""
 
     code = "flash-mixed"
     exit_status = 56

@@ -9,7 +9,7 @@ cut inside a call leaves what the protocol's docstring says.
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
@@ -340,4 +340,4 @@ class World:
     system: System
     random: Random
     scratch: Scratch
-    serial: SerialPorts = NoSerialPorts()
+    serial: SerialPorts = field(default_factory=NoSerialPorts)

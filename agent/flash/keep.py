@@ -44,10 +44,14 @@ def read_chip(
     def read() -> bytes:
         flasher = _entered(settings, line, pins)
         if not isinstance(flasher, FlashReader):
-            raise FlashRefusedError("a protocol that reads flash was expected; this one only writes")
+            raise FlashRefusedError(
+                "a protocol that reads flash was expected; this one only writes"
+            )
         first, second = flasher.read_flash(progress), flasher.read_flash(progress)
         if first != second:
-            raise FlashLineError("the same bytes were expected twice, others came; look at the line")
+            raise FlashLineError(
+                "the same bytes were expected twice, others came; look at the line"
+            )
         leave(settings.entry, line, pins)
         return first.rstrip(bytes([ERASED])) or first[:EMPTY_BYTES]
 
@@ -82,7 +86,9 @@ def _running(
 ) -> TrialFlasher:
     flasher = _entered(settings, line, pins)
     if flasher.plan(image, no_progress).writes:
-        raise FlashVerifyError("the new image was expected to run, the chip has gone back by itself")
+        raise FlashVerifyError(
+            "the new image was expected to run, the chip has gone back by itself"
+        )
     return _trial(flasher)
 
 

@@ -91,6 +91,17 @@ def parse_image(content: bytes, settings: ChipSettings) -> ChipImage:
             assert_never(never)
 
 
+def flash_start(settings: ChipSettings) -> int:
+    """The first address of the flash that images may use."""
+    match settings.protocol:
+        case Stm32Settings() as stm32:
+            return stm32.flash.start
+        case Stk500Settings():
+            return 0
+        case never:
+            assert_never(never)
+
+
 def recovery(settings: ChipSettings, flasher: Flasher) -> Recovery:
     """What a power cut leaves, protocol and entry together.
 
