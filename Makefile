@@ -1,7 +1,7 @@
 # Every command of the project. `.ci/run` calls the same targets, so there is one definition of "good".
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-.PHONY: help setup system-packages check test demo wrong-things bench-idle
+.PHONY: help setup system-packages check test storm demo wrong-things bench-idle
 
 # mosquitto, mke2fs and losetup live in sbin, which not every user's PATH has.
 export PATH := $(PATH):/usr/sbin:/sbin
@@ -26,6 +26,9 @@ check: setup ## format, lint, types and the rules of the house
 
 test: setup system-packages ## run all tests
 	.venv/bin/pytest -n 2 --dist worksteal
+
+storm: setup ## live through ten thousand seeded worlds of faults; SEEDS=A-B for others
+	@.venv/bin/lockgate-sim storm --seeds $(or $(SEEDS),0-9999)
 
 demo: setup ## watch a fleet update itself through a power cut and a bad release
 	@scripts/system-packages || true # it says what is missing; the broker has an embedded stand-in

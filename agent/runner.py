@@ -365,15 +365,15 @@ class Runner:
     def _apply(self, move: Move) -> None:
         """Record a move; what ends an update is recorded together with its report."""
         update = replace(advance(move.update, move.event), failures=0)
+        if move.event is Event.BOOTED_PREVIOUS or update.state is State.REVERTED:
+            # U-Boot does not flush its own way back: a cut could bring the trial up once more.
+            self._device.boot.disarm()
         journal = replace(self.journal, update=update)
         if (
             update.state is State.PLANNED
         ):  # from here on the standby slot holds nothing to go back to
             journal = replace(journal, installed=without_target(journal, update))
         if update.finished:
-            if update.state is State.REVERTED:
-                # U-Boot does not flush its own way back: a cut could bring the trial up once more.
-                self._device.boot.disarm()
             if update.state is State.CONFIRMED or self._stays(update):
                 self._raise_counter(update.counter)
                 journal = replace(journal, installed=with_target(journal, update))

@@ -13,6 +13,7 @@ from typing import Final
 from agent.errors import ConfigError, UpdateError
 from fleet.workspace import Workspace
 from simulator.board import BrokenImageError
+from simulator.explore.verb import add_explore
 from simulator.fleet import (
     FleetOptions,
     device_folders,
@@ -46,6 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_run(subparsers)
     _add_image(subparsers)
     _add_fleet(subparsers)
+    add_explore(subparsers)
     add_storm(subparsers)
     add_mcu(subparsers)
     return parser

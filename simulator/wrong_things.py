@@ -72,7 +72,7 @@ def expired(lab: Lab) -> None:
     lab.operator.publish(signed_at=lab.clock.true_time() - timedelta(days=40))
 
 
-def rolled_back(lab: Lab) -> None:
+def older_state(lab: Lab) -> None:
     """A mirror that goes back to an older, validly signed state, with the cache of the device lost."""
     older = lab.operator.snapshot()
     lab.operator.publish()
@@ -118,7 +118,7 @@ def disk_full(lab: Lab) -> None:
 ON_A_BOARD: Final[tuple[tuple[str, str, Callable[[Lab], None]], ...]] = (
     ("a release signed by too few keys", "trust", under_signed),
     ("metadata that has expired", "trust-expired", expired),
-    ("an older state of the repository", "trust-rollback", rolled_back),
+    ("an older state of the repository", "trust-rollback", older_state),
     ("an older release", "stay", older_release),
     ("a release for other hardware", "refused-hardware", other_hardware),
     ("an image larger than the slot", "install-too-large", too_large),

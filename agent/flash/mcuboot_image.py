@@ -18,7 +18,7 @@ import hashlib
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, NoReturn
+from typing import Final, NoReturn, assert_never
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1, EllipticCurvePublicKey
@@ -170,6 +170,8 @@ def _check_signature(
                 key.verify(entries.get(ED25519_SIGNATURE, b""), digest)
             case EllipticCurvePublicKey():
                 key.verify(entries.get(ECDSA_SIGNATURE, b""), digest, ECDSA(Prehashed(SHA256())))
+            case never:
+                assert_never(never)
     except InvalidSignature:
         _distrust("its signature is not by the key that it names")
 

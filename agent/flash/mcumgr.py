@@ -66,6 +66,8 @@ class McumgrSettings:
     `buffer_bytes` is used for servers that do not tell their own. `answers_after_start` says that an
     application started from recovery speaks SMP on the same line, so that its hash can be asked.
     `recovery` is what a power cut during serial recovery leaves: `rom` where wires enter it.
+    For `quiet_s` after a reset nothing is sent: a bootloader that waits a moment for a request would
+    take one as the wish to stay. The answer after it may take `reboot_s`, with the swap of all pages.
     """
 
     way: Way
@@ -78,6 +80,7 @@ class McumgrSettings:
     recovery: Recovery = Recovery.FRAGILE
     answer_s: float = 2.0
     erase_s: float = 10.0
+    quiet_s: float = 1.0
     reboot_s: float = 60.0
 
 
@@ -238,7 +241,7 @@ class McumgrFlasher:
         """
         with suppress(FlashLineError):
             self._client.request(RESET, {}, attempts_max=1)
-        self._line.wait(POLL_S)
+        self._line.wait(self._settings.quiet_s)
         if not self._settings.answers_after_start:
             return ()
         return self._answer_after_reset()

@@ -108,6 +108,7 @@ def _publish(bench: Bench, _act: Act) -> None:
 def _publish_late(bench: Bench, _act: Act) -> None:
     """Metadata that has expired already, until the next publication."""
     bench.operator.publish(signed_at=bench.clock.true_time() - LATE)
+    bench.late = True
     bench.operator.notify()
 
 

@@ -12,7 +12,7 @@ from agent.pieces import PIECES, Pieces
 from simulator.board import make_board
 from simulator.broker import Hub, SimulatedBroker
 from simulator.clock import SimulatedClock
-from simulator.faults import Faults
+from simulator.faults import Faults, Fetch
 from simulator.image import Behaviour, make_small_image
 from simulator.operator import Operator
 from simulator.profiles import load_profile
@@ -65,6 +65,7 @@ class Bench:
     rolled_out: set[int] = field(default_factory=set)
     rotted: set[str] = field(default_factory=set)
     jumped: timedelta = timedelta()
+    late: bool = False
 
     def publish(self) -> None:
         """Sign and serve what the operator has decided."""
@@ -73,7 +74,16 @@ class Bench:
 
     def remember(self) -> None:
         """Keep what is published now: a bad mirror may serve it again later."""
+        self.late = False
         self.published.append(self.operator.snapshot())
+
+    @property
+    def honest(self) -> bool:
+        """Whether the repository serves what the operator published last, as it is."""
+        source = self.repository.source
+        served = isinstance(source, MemorySource) and source.content is self.operator.content
+        lies = any(isinstance(fault.kind, Fetch) for fault in self.faults.waiting)
+        return served and not lies and not self.late
 
     def ship(self, number: int, behaviour: Behaviour, share: int) -> None:
         """Release and roll out; valid with the next publication."""
@@ -113,6 +123,7 @@ def make_bench(plan: Plan, device_plan: DevicePlan, pieces: Pieces = PIECES) -> 
     operator = Operator(clock, hub, seed=KEYS_SEED, window_bytes=WINDOW_BYTES)
     operator.open()
     repository = SimulatedRepository(operator.source, clock, faults, trace.note)
+    repository.bytes_per_s = device_plan.bytes_per_s
     broker = SimulatedBroker(hub, clock, faults, trace.note)
     device = _make_device(
         plan,

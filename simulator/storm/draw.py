@@ -1,6 +1,7 @@
 """Draws the plan of a seed, family by family."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from random import Random as Generator
 from types import MappingProxyType
 from typing import Final
@@ -35,7 +36,27 @@ AFTERS: Final = (0, 0, 0, 1, 1, 2, 3, 5, 8, 13)
 """How many times a thing goes well before a fault strikes: some things happen only once or twice."""
 STORM_HOURS: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 24.0, 72.0)
 
-Draw = Callable[[Generator, float], list[Act]]
+BYTES_PER_S: Final = (4e6, 4e6, 1000.0, 100.0)
+"""A slow repository makes seconds of what is over at once otherwise, so that more falls into it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sky:
+    """Where the acts of one storm are drawn from."""
+
+    chance: Generator
+    storm_s: float
+    shipped_s: tuple[float, ...]
+
+    def moment(self) -> float:
+        """A moment of the storm, more often than not in the minutes after a release was shipped."""
+        if self.chance.random() < 0.6:
+            near_s = self.chance.choice((10.0, 60.0, 300.0))
+            return self.chance.choice(self.shipped_s) + self.chance.uniform(0, near_s)
+        return self.chance.uniform(0, self.storm_s)
+
+
+Draw = Callable[[Sky], list[Act]]
 
 
 def draw_plan(seed: int, board: str) -> Plan:
@@ -47,12 +68,12 @@ def draw_plan(seed: int, board: str) -> Plan:
     storm_s = chance.choice(STORM_HOURS) * HOUR_S
     shipments = _shipments(chance, lies=lies)
     acts = _ship(chance, shipments, storm_s)
+    sky = Sky(chance, storm_s, tuple(act.at_s for act in acts))
     if Family.OPERATOR in families:
-        acts += _operator(chance, storm_s, shipments)
+        acts += _operator(sky, shipments)
     count = 1 if lies else chance.choices((1, 2, 3), (17, 2, 1))[0]
     devices = [
-        _device(chance, f"device-{number}", families, storm_s, lies=lies)
-        for number in range(1, count + 1)
+        _device(sky, f"device-{number}", families, lies=lies) for number in range(1, count + 1)
     ]
     return Plan(
         seed=seed,
@@ -98,28 +119,22 @@ def _ship(chance: Generator, shipments: Sequence[Shipment], storm_s: float) -> l
     ]
 
 
-def _operator(chance: Generator, storm_s: float, shipments: Sequence[Shipment]) -> list[Act]:
+def _operator(sky: Sky, shipments: Sequence[Shipment]) -> list[Act]:
+    chance = sky.chance
     deeds = (
         *(Deed.PAUSE, Deed.RESUME, Deed.HALT, Deed.REISSUE, Deed.REISSUE),
         *(Deed.PUBLISH, Deed.PUBLISH_LATE, Deed.ROTATE, Deed.MUTE, Deed.ANSWER),
     )
     return [
-        Act(_early(chance, storm_s), chance.choice(deeds), number=chance.choice(shipments).number)
+        Act(sky.moment(), chance.choice(deeds), number=chance.choice(shipments).number)
         for _ in range(chance.randint(1, 4))
     ]
 
 
-def _early(chance: Generator, storm_s: float) -> float:
-    """A moment of the storm, half of the time in its first busy minutes."""
-    return chance.uniform(0, min(600.0, storm_s) if chance.random() < 0.5 else storm_s)
-
-
-def _device(
-    chance: Generator, name: str, families: frozenset[Family], storm_s: float, *, lies: bool
-) -> DevicePlan:
-    acts = [
-        act for family in Family if family in families for act in _acts(family, chance, storm_s)
-    ]
+def _device(sky: Sky, name: str, families: frozenset[Family], *, lies: bool) -> DevicePlan:
+    chance = sky.chance
+    draws = [draw for family, draw in DRAWS.items() if family in families]
+    acts = [act for draw in draws for act in draw(sky)]
     asked = any(act.word == Verb.REVERT for act in acts if act.deed is Deed.ASK)
     if asked:
         acts = [act for act in acts if act.deed is not Deed.BAD_SECTOR]
@@ -133,14 +148,10 @@ def _device(
         synchronise_after_s=chance.choice((None, 60.0, 900.0)) if lost_clock else 0.0,
         drift=chance.choice((0.0, 1e-4, -1e-4)) if lost_clock else 0.0,
         acts=_in_order(acts),
+        bytes_per_s=4e6 if lies else chance.choice(BYTES_PER_S),
         trial_cuts=_trial_cuts(chance) if cut_trials else (),
         lies=lies,
     )
-
-
-def _acts(family: Family, chance: Generator, storm_s: float) -> list[Act]:
-    draw = DRAWS.get(family)
-    return [] if draw is None else draw(chance, storm_s)
 
 
 def _moment(chance: Generator) -> str:
@@ -153,28 +164,29 @@ def _trial_cuts(chance: Generator) -> tuple[Cut, ...]:
     )
 
 
-def _power(chance: Generator, storm_s: float) -> list[Act]:
+def _power(sky: Sky) -> list[Act]:
     """Cuts by the operation, some in rows of several that hit the recovery too, and some by time."""
+    chance = sky.chance
     acts = []
     for _ in range(chance.randint(1, 3)):
-        at_s, row = _early(chance, storm_s), chance.choice((1, 1, 2, 4))
+        at_s, row = sky.moment(), chance.choice((1, 1, 2, 4))
         for _ in range(row):
             operations = chance.randint(1, 60 if row == 1 else 12)
             acts.append(Act(at_s, Deed.CUT, number=operations, word=_moment(chance)))
             at_s += 12.0
-    acts += [
-        Act(_early(chance, storm_s), Deed.POWER_OFF) for _ in range(chance.choice((0, 0, 1, 2)))
-    ]
+    acts += [Act(sky.moment(), Deed.POWER_OFF) for _ in range(chance.choice((0, 0, 1, 2)))]
     return acts
 
 
-def _network(chance: Generator, storm_s: float) -> list[Act]:
-    return [_fault(chance, storm_s, list(Fetch), PATHS) for _ in range(chance.randint(1, 4))]
+def _network(sky: Sky) -> list[Act]:
+    chance = sky.chance
+    return [_fault(sky, list(Fetch), PATHS) for _ in range(chance.randint(1, 4))]
 
 
-def _fault(chance: Generator, storm_s: float, kinds: Sequence[str], patterns: Sequence[str]) -> Act:
+def _fault(sky: Sky, kinds: Sequence[str], patterns: Sequence[str]) -> Act:
+    chance = sky.chance
     return Act(
-        _early(chance, storm_s) if chance.random() < 0.5 else 0.0,
+        sky.moment() if chance.random() < 0.5 else 0.0,
         Deed.FAULT,
         number=chance.randint(1, 4),
         word=str(chance.choice(kinds)),
@@ -183,8 +195,9 @@ def _fault(chance: Generator, storm_s: float, kinds: Sequence[str], patterns: Se
     )
 
 
-def _mirror(chance: Generator, storm_s: float) -> list[Act]:
-    began_s = _early(chance, storm_s)
+def _mirror(sky: Sky) -> list[Act]:
+    chance = sky.chance
+    began_s = sky.moment()
     deeds = (Deed.SERVE_OLD, Deed.SERVE_PART, Deed.SERVE_UNAPPROVED)
     deed = chance.choice(deeds)
     return [
@@ -193,78 +206,80 @@ def _mirror(chance: Generator, storm_s: float) -> list[Act]:
     ]
 
 
-def _broker(chance: Generator, storm_s: float) -> list[Act]:
-    acts = [_fault(chance, storm_s, list(Delivery), TOPICS) for _ in range(chance.randint(1, 4))]
+def _broker(sky: Sky) -> list[Act]:
+    chance = sky.chance
+    acts = [_fault(sky, list(Delivery), TOPICS) for _ in range(chance.randint(1, 4))]
     if chance.random() < 0.4:  # nothing that a device says arrives, and the broker thanks for it
         words = str(Delivery.ACCEPTED_AND_LOST)
-        acts.append(
-            Act(_early(chance, storm_s), Deed.FAULT, number=40, word=words, pattern="*/report")
-        )
+        acts.append(Act(sky.moment(), Deed.FAULT, number=40, word=words, pattern="*/report"))
     if chance.random() < 0.5:
-        down_s = _early(chance, storm_s)
+        down_s = sky.moment()
         acts.append(Act(down_s, Deed.BROKER_DOWN))
         acts.append(Act(down_s + chance.choice((5.0, 120.0, HOUR_S)), Deed.BROKER_UP))
     return acts
 
 
-def _forgery(chance: Generator, storm_s: float) -> list[Act]:
+def _forgery(sky: Sky) -> list[Act]:
+    chance = sky.chance
     acts = [
-        Act(_early(chance, storm_s), Deed.FORGE, number=chance.randrange(1000))
+        Act(sky.moment(), Deed.FORGE, number=chance.randrange(1000))
         for _ in range(chance.randint(1, 3))
     ]
     if chance.random() < 0.5:
-        acts.append(Act(_early(chance, storm_s), Deed.FLOOD, number=chance.choice((50, 300))))
+        acts.append(Act(sky.moment(), Deed.FLOOD, number=chance.choice((50, 300))))
     return acts
 
 
-def _files(chance: Generator, storm_s: float) -> list[Act]:
+def _files(sky: Sky) -> list[Act]:
+    chance = sky.chance
     return [
-        _fault(chance, storm_s, [Storing.DISK_FULL], ("*", "journal.json", "metadata/*"))
+        _fault(sky, [Storing.DISK_FULL], ("*", "journal.json", "metadata/*"))
         for _ in range(chance.randint(1, 2))
     ]
 
 
-def _rot(chance: Generator, storm_s: float) -> list[Act]:
+def _rot(sky: Sky) -> list[Act]:
     """Caches rot as they like; of the two memories at most one does, and in few worlds."""
+    chance = sky.chance
     acts = [
-        Act(_early(chance, storm_s), Deed.ROT, number=chance.randrange(1000), pattern=pattern)
+        Act(sky.moment(), Deed.ROT, number=chance.randrange(1000), pattern=pattern)
         for pattern in chance.choices(CACHES, k=chance.randint(1, 2))
     ]
     if chance.random() < 0.3:
         memory = chance.choice(MEMORIES)
-        acts.append(
-            Act(_early(chance, storm_s), Deed.ROT, number=chance.randrange(1000), pattern=memory)
-        )
+        acts.append(Act(sky.moment(), Deed.ROT, number=chance.randrange(1000), pattern=memory))
     return acts
 
 
-def _medium(chance: Generator, storm_s: float) -> list[Act]:
+def _medium(sky: Sky) -> list[Act]:
+    chance = sky.chance
     deed = chance.choice((Deed.WRITE_ERROR, Deed.WRITE_ERROR, Deed.BAD_SECTOR))
     return [
-        Act(_early(chance, storm_s) * chance.randrange(2), deed, number=chance.randint(1, 12))
+        Act(sky.moment() * chance.randrange(2), deed, number=chance.randint(1, 12))
         for _ in range(chance.randint(1, 2))
     ]
 
 
-def _clock(chance: Generator, storm_s: float) -> list[Act]:
+def _clock(sky: Sky) -> list[Act]:
+    chance = sky.chance
     jumps_s = (-40 * DAY_S, -DAY_S, -HOUR_S, HOUR_S, DAY_S, 40 * DAY_S, 20_000 * DAY_S)
     return [
-        Act(_early(chance, storm_s), Deed.JUMP, amount=chance.choice(jumps_s))
+        Act(sky.moment(), Deed.JUMP, amount=chance.choice(jumps_s))
         for _ in range(chance.randint(0, 2))
     ]
 
 
-def _system(chance: Generator, storm_s: float) -> list[Act]:
-    return [
-        _fault(chance, storm_s, [*Reboot, *Health], ("*",)) for _ in range(chance.randint(1, 3))
-    ]
+def _system(sky: Sky) -> list[Act]:
+    chance = sky.chance
+    return [_fault(sky, [*Reboot, *Health], ("*",)) for _ in range(chance.randint(1, 3))]
 
 
-def _owner(chance: Generator, storm_s: float) -> list[Act]:
+def _owner(sky: Sky) -> list[Act]:
+    chance = sky.chance
     verbs = list(Verb)
     return [
         Act(
-            _early(chance, storm_s),
+            sky.moment(),
             Deed.ASK,
             word=str(chance.choice(verbs)),
             amount=chance.choice((600.0, 6 * HOUR_S)),

@@ -97,6 +97,7 @@ class DevicePlan:
     synchronise_after_s: float | None
     drift: float
     acts: tuple[Act, ...]
+    bytes_per_s: float
     trial_cuts: tuple[Cut, ...] = ()
     lies: bool = False
 

@@ -8,6 +8,10 @@ from agent import journal as journals
 from agent.board import SlotName
 from agent.errors import StateError
 from agent.floor import Floor
+from agent.journal import Journal
+from agent.policy import halted
+from agent.request import Verb
+from agent.rollout import Halts, bucket
 from agent.update import State, Update
 from simulator.storm.bench import Bench
 from simulator.storm.plan import Cut
@@ -30,6 +34,7 @@ class Watch:
     standby_boots: dict[str, int] = field(default_factory=dict)
     trial_cuts: list[Cut] = field(default_factory=list)
     _running: tuple[SlotName, dict[str, bytes]] | None = None
+    _journal: Journal = field(default_factory=Journal)
     _floor: Floor = field(default_factory=Floor)
 
     def attach(self) -> None:
@@ -109,9 +114,7 @@ class Watch:
         if name == floors.FILE:
             self._check_floor()
         if name == journals.FILE:
-            update = journals.decode(content).update
-            if update is not None:
-                self._check_update(update)
+            self._check_journal(journals.decode(content))
 
     def _check_floor(self) -> None:
         files = self.bench.device.board.files
@@ -130,6 +133,44 @@ class Watch:
             now = found.roles.get(role)
             if now is None or (now.keys == one.keys and now.version < one.version):
                 self._say(f"the floor of {role} fell from {one.version}")
+
+    def _check_journal(self, journal: Journal) -> None:
+        """The record before this one and this one: what may follow what."""
+        before, self._journal = self._journal, journal
+        update = journal.update
+        if update is None:
+            return
+        begun = before.update is None or before.update.id != update.id
+        if begun and update.rollout:
+            self._check_begun(journal, update)
+        if before.update is not None and before.update.state is not State.SWITCHED:
+            self._check_switch(update)
+        if update.state is State.CONFIRMED and self._floor.counter < update.counter:
+            self._say(f"release {update.release} counts as confirmed before the floor was raised")
+        self._check_update(update)
+
+    def _check_begun(self, journal: Journal, update: Update) -> None:
+        """What begins was rolled out to this device, and has not ended here before."""
+        if journal.tried(update.rollout, update.reissue):
+            self._say(f"{update.rollout}, issue {update.reissue}, has ended here and begins again")
+        asked = any(act.word == Verb.INSTALL for act in self.bench.device_plan.acts)
+        place = bucket(update.rollout, self.bench.device_plan.name)
+        shares = [
+            phase.share
+            for one in self.bench.operator.rollouts
+            for phase in one.phases
+            if one.id == update.rollout
+        ]
+        if not asked and place >= max(shares, default=0):
+            self._say(f"{update.rollout} begins, and this device is in none of its phases")
+
+    def _check_switch(self, update: Update) -> None:
+        """With honest news nothing switches that was halted."""
+        bench = self.bench
+        if update.state is not State.SWITCHED or not bench.honest or bench.jumped:
+            return
+        if halted(update.rollout, update.reissue, Halts("", bench.operator.halts)):
+            self._say(f"{update.rollout}, issue {update.reissue}, was halted, and switches")
 
     def _check_update(self, update: Update) -> None:
         attempts_max = self.bench.device.board.profile.confirm.attempts_max

@@ -79,7 +79,7 @@ def test_refuses_a_tlv_that_stands_twice(tmp_path: Path) -> None:
         check_image(twice, (signer.key,))
 
 
-def test_a_lower_security_counter_is_a_rollback(tmp_path: Path) -> None:
+def test_refuses_a_lower_security_counter(tmp_path: Path) -> None:
     signer = make_signer(tmp_path)
     image = sign(tmp_path, PROGRAM, signer, counter=7)
     assert check_image(image, (signer.key,), security_counter_min=7).security_counter == 7

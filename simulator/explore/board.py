@@ -1,0 +1,119 @@
+"""A simulated board that tells who watches it of every boot, read, write, flush and operation."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from agent.board import BoardProfile, SlotName
+from agent.interfaces import Message
+from simulator.block_device import MemoryStore, SimulatedBlockDevice
+from simulator.board import Boot, SimulatedBoard
+from simulator.broker import SimulatedBroker
+from simulator.explore.state import DurableState
+from simulator.faults import Faults
+from simulator.files import SimulatedFiles
+from simulator.firmware.select import firmware
+from simulator.image import inspect
+from simulator.power import Effect, Operation, Power
+from simulator.storage import BoardStorage
+
+
+def _unheard(*_told: object) -> None:
+    """Tell nobody."""
+
+
+@dataclass(slots=True)
+class WatchedPower(Power):
+    """Announces every operation before any of it happens."""
+
+    announce: Callable[[Operation], None] = _unheard
+
+    def operation(self, name: str, detail: str = "") -> Effect:
+        """As `Power.operation`."""
+        self.announce(Operation(self.number + 1, name, detail))
+        return Power.operation(self, name, detail)
+
+
+class WatchedDevice(SimulatedBlockDevice):
+    """A block device whose reads, writes and flushes are seen."""
+
+    reading: Callable[[str, int, int], None] = staticmethod(_unheard)
+    writing: Callable[[str, int, int], None] = staticmethod(_unheard)
+    flushed: Callable[[str], None] = staticmethod(_unheard)
+
+    def read(self, offset: int, length_bytes: int) -> bytes:
+        """As `SimulatedBlockDevice.read`."""
+        content = super().read(offset, length_bytes)
+        self.reading(self.name, offset, length_bytes)
+        return content
+
+    def write(self, offset: int, content: bytes) -> None:
+        """As `SimulatedBlockDevice.write`."""
+        self.writing(self.name, offset, len(content))
+        super().write(offset, content)
+
+    def flush(self) -> None:
+        """As `SimulatedBlockDevice.flush`."""
+        super().flush()
+        self.flushed(self.name)
+
+    def newest(self) -> bytes:
+        """All bytes, flushed or not, unseen."""
+        return super().read(0, self.size_bytes)
+
+
+@dataclass(slots=True)
+class WatchedBoard(SimulatedBoard):
+    """A board whose boots are seen."""
+
+    watched_power: WatchedPower = field(default_factory=WatchedPower)
+    watched_devices: Mapping[str, WatchedDevice] = field(default_factory=dict)
+    booted: Callable[[SlotName | None], None] = _unheard
+
+    def boot(self) -> Boot:
+        """As `SimulatedBoard.boot`."""
+        boot = SimulatedBoard.boot(self)
+        self.booted(boot.slot)
+        return boot
+
+
+@dataclass(slots=True)
+class CountedBroker(SimulatedBroker):
+    """A broker on which saying a report is an operation: the fleet may have stored it or not."""
+
+    power: Power = field(default_factory=Power)
+
+    def publish(self, message: Message) -> None:
+        """As `SimulatedBroker.publish`."""
+        if message.topic.endswith("/report"):
+            with self.power.operation("Broker.publish", "report"):
+                SimulatedBroker.publish(self, message)
+        else:
+            SimulatedBroker.publish(self, message)
+
+
+def make_watched_board(
+    profile: BoardProfile, state: DurableState, *, seed: int, faults: Faults
+) -> WatchedBoard:
+    """A board that wakes in this state."""
+    power = WatchedPower(seed=seed)
+    devices = {
+        path: WatchedDevice(MemoryStore(len(content), content), power, path)
+        for path, content in state.devices.items()
+    }
+    storage = BoardStorage(profile, devices)
+
+    def startable(slot: SlotName) -> bool:
+        return all(
+            inspect(device.read, device.size_bytes, deep=False).startable
+            for device in storage.slot(slot).values()
+        )
+
+    return WatchedBoard(
+        profile=profile,
+        power=power,
+        storage=storage,
+        files=SimulatedFiles(power, faults, content=dict(state.files)),
+        firmware=firmware(profile, storage, power, startable),
+        watched_power=power,
+        watched_devices=devices,
+    )
