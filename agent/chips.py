@@ -17,6 +17,7 @@ from agent.device import Device
 from agent.errors import FlashError, FlashRefusedError, MixedError, RefusedError, StateError
 from agent.firmware import AS_IT_CAME, FOLDER, ChipRecord, Firmware
 from agent.flash import ChipImage, OnProgress, Progress
+from agent.flash.entry import GpioPins
 from agent.flash.image_file import raw_image
 from agent.flash.keep import (
     can_be_read,
@@ -29,7 +30,7 @@ from agent.flash.keep import (
 from agent.flash.select import flash_start, parse_image
 from agent.flash.session import ATTEMPTS, flash_chip
 from agent.install import Install, Job, Meter
-from agent.interfaces import GpioPins, SerialLine
+from agent.interfaces import SerialLine
 from agent.journal import Journal
 from agent.memory_device import MemoryDevice
 from agent.update import ChipInstallation, State, Update

@@ -12,9 +12,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from agent.errors import FlashLineError
+
+if TYPE_CHECKING:
+    from agent.flash.entry import GpioPins
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,18 +295,6 @@ class SerialLine(Protocol):
         ...
 
 
-class GpioPins(Protocol):
-    """General-purpose pins by name, such as `gpiochip0/17`. Raises `FlashLineError`."""
-
-    def set(self, pin: str, *, high: bool) -> None:
-        """Drive a pin; it stays so until it is set again or released."""
-        ...
-
-    def release(self, pin: str) -> None:
-        """Make a pin an input again."""
-        ...
-
-
 class SerialPorts(Protocol):
     """What leads to microcontrollers. Raises `FlashLineError`."""
 
@@ -311,7 +302,7 @@ class SerialPorts(Protocol):
         """The port at this path, not opened yet: whether it is there shows then."""
         ...
 
-    def pins(self) -> GpioPins | None:
+    def pins(self) -> "GpioPins | None":
         """The pins of this computer; None where there are none."""
         ...
 
@@ -323,7 +314,7 @@ class NoSerialPorts:
         """Refuse, with `FlashLineError`."""
         raise FlashLineError(f"{path}: a serial port was expected, this device has none")
 
-    def pins(self) -> GpioPins | None:
+    def pins(self) -> "GpioPins | None":
         """None."""
         return None
 

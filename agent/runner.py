@@ -35,9 +35,9 @@ from agent.errors import (
 from agent.health import Verdict, examine
 from agent.install import Install, Job, Meter, install
 from agent.journal import Journal, store
-from agent.moves import Hooks as Hooks  # noqa: PLC0414  # its users know them from here
-from agent.moves import Move as Move  # noqa: PLC0414
-from agent.moves import Reboot as Reboot  # noqa: PLC0414
+from agent.moves import Hooks as Hooks  # noqa: PLC0414  # its users know it from here
+from agent.moves import Move as Move  # noqa: PLC0414  # as above
+from agent.moves import Reboot as Reboot  # noqa: PLC0414  # as above
 from agent.plan import make_plan
 from agent.policy import Proceed, decide, halted
 from agent.rollout import Rollout

@@ -7,10 +7,10 @@ pull reset low when the line is asserted. GPIO goes through a `GpioPins` that on
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, assert_never
+from typing import Final, Protocol, assert_never
 
 from agent.errors import FlashLineError, FlashRefusedError
-from agent.interfaces import GpioPins, LineSettings, SerialLine
+from agent.interfaces import LineSettings, SerialLine
 from agent.strict import Fields
 
 TOUCH_BAUD: Final = 1200
@@ -26,6 +26,18 @@ class Signal(StrEnum):
 
     DTR = "dtr"
     RTS = "rts"
+
+
+class GpioPins(Protocol):
+    """General-purpose pins by name, such as `gpiochip0/17`. Raises `FlashLineError`."""
+
+    def set(self, pin: str, *, high: bool) -> None:
+        """Drive a pin; it stays so until it is set again or released."""
+        ...
+
+    def release(self, pin: str) -> None:
+        """Make a pin an input again."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

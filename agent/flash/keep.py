@@ -8,10 +8,10 @@ from typing import Final, TypeVar
 
 from agent.errors import FlashError, FlashLineError, FlashRefusedError, FlashVerifyError, Retry
 from agent.flash import ERASED, ChipImage, Flasher, FlashReader, OnProgress, Recovery, TrialFlasher
-from agent.flash.entry import enter, leave
+from agent.flash.entry import GpioPins, enter, leave
 from agent.flash.select import ChipSettings, make_flasher
 from agent.flash.session import no_progress
-from agent.interfaces import GpioPins, SerialLine
+from agent.interfaces import SerialLine
 
 ATTEMPTS: Final = 3
 EMPTY_BYTES: Final = 256

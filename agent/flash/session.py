@@ -11,9 +11,9 @@ from typing import Final
 
 from agent.errors import FlashError, Retry
 from agent.flash import ChipImage, FlashPlan, Identity, OnProgress, Progress
-from agent.flash.entry import enter, leave
+from agent.flash.entry import GpioPins, enter, leave
 from agent.flash.select import ChipSettings, check_recovery, make_flasher
-from agent.interfaces import GpioPins, SerialLine
+from agent.interfaces import SerialLine
 
 ATTEMPTS: Final = 4
 

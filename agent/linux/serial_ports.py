@@ -1,6 +1,7 @@
 """`SerialPorts` on Linux; pyserial is loaded when the first port is asked for."""
 
-from agent.interfaces import GpioPins, SerialLine
+from agent.flash.entry import GpioPins
+from agent.interfaces import SerialLine
 from agent.linux.gpio import LinuxGpioPins
 
 
