@@ -43,6 +43,8 @@ TARGETS_BASE: Final = "targets/"
 CACHE_FOLDERS: Final = ("metadata", "root_history")
 METADATA_BYTES_MAX: Final = 1024 * 1024
 READ_BYTES: Final = 64 * 1024
+ROOTS_MAX: Final = 64
+"""How many new roots are followed in one session; the next one goes on from there."""
 LISTED_MAX: Final = 32
 """How many delegated roles have a floor: the file of the floor stays small."""
 NUMBERS: Final = frozenset({"version", "threshold", "length", "bit_length"})
@@ -158,7 +160,8 @@ def session(
     cached = load_cache(files)
     with scratch.folder(cached) as folder:
         with _translated():
-            updater = _refreshed(folder, repository, root_of_trust, now)
+            known_roots = sum(name.startswith("root_history/") for name in cached)
+            updater = _refreshed(folder, repository, root_of_trust, now, known_roots)
         yield MetadataSession(updater, repository, fleet)
         found = scratch.collect(folder)
     for name, content in sorted(found.items()):
@@ -175,15 +178,19 @@ def _refreshed(
     repository: Repository,
     root_of_trust: bytes,
     now: Callable[[tuple[str, ...] | None], datetime],
+    known_roots: int,
 ) -> "Updater":
-    """What python-tuf verified, judged by our date, and by another one after a rotation of keys."""
+    """What python-tuf verified, judged by our date, and by another one after a rotation of keys.
+
+    python-tuf counts rotations from the root of trust on, also those that it has in its cache.
+    """
     from tuf.api.exceptions import ExpiredMetadataError  # noqa: PLC0415  # heavy, see above
     from tuf.ngclient import Updater, UpdaterConfig  # noqa: PLC0415  # heavy, see above
 
     from agent.tuf_fetcher import SeamFetcher  # noqa: PLC0415  # imports tuf
 
     limits = UpdaterConfig(
-        max_root_rotations=64,
+        max_root_rotations=ROOTS_MAX + known_roots,
         max_delegations=8,
         root_max_length=131_072,
         timestamp_max_length=16_384,

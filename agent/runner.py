@@ -102,6 +102,10 @@ class Runner:
                 return
             if event is Event.GAVE_UP:
                 update = blamed(update, "boot-control", "the slots changed under the update")
+            if event is Event.HEALTH_CONFIRMED:
+                # What was read may come from a process that did not live to flush it: a cut after
+                # the report would take it back.
+                boot.confirm(update.target)
             self._apply(Move(update, event))
 
     def accept(self, rollout: Rollout) -> None:
@@ -284,6 +288,7 @@ class Runner:
         The system's confirmation decides for the chips too: before it they go back, after it forward.
         """
         if update.chips and self._device.boot.default() == update.target:
+            self._confirm(update.target)  # what was read may not be on the medium yet
             self._chips.settle()
             return Move(update, Event.HEALTH_CONFIRMED)
         try:

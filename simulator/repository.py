@@ -144,6 +144,8 @@ class _Stream:
         wanted = min(length_max, READ_BYTES_MAX, self.end - position)
         if wanted <= 0:
             return b""
+        if self.repository.source.length(self.path) is None:
+            raise FetchError(f"{self.path}: the server took it away in the middle; will try again")
         content = self.repository.source.read(self.path, position, wanted)
         self._sent_bytes += len(content)
         self.repository.clock.sleep(len(content) / self.repository.bytes_per_s)

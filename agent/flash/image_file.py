@@ -65,20 +65,21 @@ def check_length(content: bytes) -> None:
 
 
 def cut_blocks(image: ChipImage, size_bytes: int, align: int = 1) -> list[Region]:
-    """The image in aligned blocks of at most this size, filled up with 0xFF to `align` bytes.
+    """The image in blocks that cross no multiple of `size_bytes`, filled up with 0xFF to `align` bytes.
 
-    Two regions that share an aligned unit become one block, so that no unit is written twice.
+    What shares a multiple becomes one block, gaps filled too, so that nothing is written twice.
     """
-    blocks: dict[int, bytearray] = {}
+    assert size_bytes % align == 0, "an aligned unit lies in one block"
+    blocks: dict[int, tuple[int, bytearray]] = {}
     for region in image.regions:
         place = region.start
         while place < region.end:
-            block_start = place - place % size_bytes
-            stop = min(region.end, block_start + size_bytes)
-            block = blocks.setdefault(block_start, bytearray())
-            block.extend([ERASED] * (place - block_start - len(block)))
+            number = place // size_bytes
+            stop = min(region.end, (number + 1) * size_bytes)
+            first, block = blocks.setdefault(number, (place - place % align, bytearray()))
+            block.extend([ERASED] * (place - first - len(block)))
             block += region.content[place - region.start : stop - region.start]
             place = stop
-    for block in blocks.values():
+    for _, block in blocks.values():
         block.extend([ERASED] * (-len(block) % align))
-    return [Region(start, bytes(block)) for start, block in sorted(blocks.items())]
+    return [Region(first, bytes(block)) for first, block in blocks.values()]

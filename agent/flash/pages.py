@@ -8,6 +8,7 @@ from agent.flash import ChipImage
 from agent.strict import Fields
 
 PAGES_MAX: Final = 4096
+PAGE_BYTES_MIN: Final = 64
 PAGE_BYTES_MAX: Final = 1024 * 1024
 
 
@@ -47,9 +48,9 @@ def parse_layout(fields: Fields) -> FlashLayout:
     pages: list[int] = []
     for row in fields.tables("pages", length_max=64):
         count = row.integer("count", 1, PAGES_MAX)
-        size = row.integer("size_bytes", 16, PAGE_BYTES_MAX)
-        if size % 16:
-            row.refuse("size_bytes", f"a multiple of 16 was expected, {size} found")
+        size = row.integer("size_bytes", PAGE_BYTES_MIN, PAGE_BYTES_MAX)
+        if size & (size - 1):
+            row.refuse("size_bytes", f"a power of two was expected, {size} found")
         row.done()
         pages += [size] * count
     if not 0 < len(pages) <= PAGES_MAX:

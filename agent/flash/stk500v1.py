@@ -42,6 +42,7 @@ DRAINS_MAX: Final = 6
 TRIES: Final = 3
 TROUBLES_MAX: Final = 32
 READ_BYTES: Final = 256
+WORD_BYTES: Final = 2
 FLASH_MEMORY: Final = b"F"
 VERSION_PARAMETERS: Final = (0x81, 0x82)
 COMPARES_DIFFERENT_MAX: Final = 4
@@ -123,7 +124,7 @@ class Stk500v1:
     def verify(self, image: ChipImage, progress: OnProgress) -> None:
         """Read all of it back."""
         done = 0
-        for block in cut_blocks(image, READ_BYTES):
+        for block in cut_blocks(image, READ_BYTES, WORD_BYTES):
             if not any(self._read(block) == block.content for _ in range(TRIES)):
                 raise FlashVerifyError(
                     f"the image was expected at {block.start:#x}, other bytes were read back: the chip is "
@@ -191,9 +192,9 @@ class Stk500v1:
 
     def _at(self, address: int, command: bytes, answer_bytes: int) -> bytes:
         """One command at an address; tried again as long as the bootloader can be found."""
-        assert address % 2 == 0, "AVR flash is addressed in words"
+        assert address % WORD_BYTES == 0, "AVR flash is addressed in words"
         assert address < FLASH_END_MAX, "the protocol has 16 bits for words"
-        load = b"U" + (address // 2).to_bytes(2, "little")
+        load = b"U" + (address // WORD_BYTES).to_bytes(2, "little")
         for _ in range(TRIES - 1):
             try:
                 return self._once(load, command, answer_bytes)

@@ -88,7 +88,8 @@ class Stm32Uart:
     def plan(self, image: ChipImage, progress: OnProgress) -> FlashPlan:
         """Find the pages that differ; the vectors' page is among them if there are any."""
         self._settings.flash.check_fits(image)
-        blocks = cut_blocks(image, BLOCK_BYTES, WORD_BYTES)
+        block_bytes = min(BLOCK_BYTES, *self._settings.flash.pages)  # none crosses a page
+        blocks = cut_blocks(image, block_bytes, WORD_BYTES)
         pages: dict[int, list[Region]] = {}
         for number, (start, end) in enumerate(self._settings.flash.spans()):
             inside = [block for block in blocks if start <= block.start < end]

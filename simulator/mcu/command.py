@@ -7,8 +7,13 @@ from typing import Final
 
 from agent.errors import ConfigError
 from agent.interfaces import LineSettings
+from simulator.mcu.mcuboot import Layout, Mcuboot
+from simulator.mcu.mcuboot_chip import McubootChip
+from simulator.mcu.mcuboot_chip import make_chip as make_mcuboot_chip
 from simulator.mcu.optiboot import Optiboot
 from simulator.mcu.pty import PtyPort
+from simulator.mcu.pump import always
+from simulator.mcu.smp_server import SmpServer
 from simulator.mcu.stm32_rom import F103, G071, Stm32Rom
 from simulator.mcu.tcp import TcpPort
 from simulator.mcu.wire import TimedWire
@@ -17,6 +22,7 @@ from simulator.power import Moment
 BAUD: Final = 115_200
 MILLISECONDS: Final = 1000.0
 PortOfChip = PtyPort | TcpPort
+SimulatedChip = Stm32Rom | Optiboot | McubootChip
 
 
 def add_mcu(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -24,8 +30,9 @@ def add_mcu(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     parser = subparsers.add_parser("mcu", help="a simulated microcontroller on a serial port")
     parser.add_argument(
         "chip",
-        choices=("stm32", "avr"),
-        help="stm32: the ROM bootloader of AN3155; avr: an ATmega328P with Optiboot",
+        choices=("stm32", "avr", "mcuboot"),
+        help="stm32: the ROM bootloader of AN3155; avr: an ATmega328P with Optiboot; "
+        "mcuboot: two slots under MCUboot, with serial recovery",
     )
     carrier = parser.add_mutually_exclusive_group(required=True)
     carrier.add_argument("--pty", action="store_true", help="on a pseudo-terminal; prints its name")
@@ -36,6 +43,9 @@ def add_mcu(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         "--latency-ms", type=int, default=0, help="what an adapter adds to each answer (default: 0)"
     )
     parser.add_argument("--checksum", action="store_true", help="an STM32 with Get Checksum")
+    parser.add_argument(
+        "--image", type=Path, metavar="FILE", help="mcuboot: the signed image in the first slot"
+    )
     parser.add_argument("--state", type=Path, metavar="FILE", help="keep the flash in this file")
     parser.add_argument(
         "--cut-at", type=int, metavar="N", help="cut the chip's power at its Nth flash operation"
@@ -47,6 +57,7 @@ def add_mcu(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 def run_mcu(options: argparse.Namespace) -> int:
     """Serve until the keyboard says stop; the first line printed says where."""
     chip = make_chip(options)
+    resets_on_open = chip.is_off if isinstance(chip, McubootChip) else always
     chip.flash.cut_at, chip.flash.cut_moment = options.cut_at, options.moment
     state: Path | None = options.state
     if state is not None and state.exists():
@@ -60,10 +71,10 @@ def run_mcu(options: argparse.Namespace) -> int:
     wire = TimedWire(chip, paced=options.paced, latency_s=options.latency_ms / MILLISECONDS)
     port: PortOfChip
     if options.pty:
-        port = PtyPort(wire)
+        port = PtyPort(wire, resets_on_open=resets_on_open)
         where = port.open()
     else:
-        port = TcpPort(wire, LineSettings(BAUD))
+        port = TcpPort(wire, LineSettings(BAUD), resets_on_open=resets_on_open)
         where = f"socket://127.0.0.1:{port.open(options.tcp)}"
     sys.stdout.write(f"{where}\n")
     sys.stdout.flush()
@@ -81,9 +92,12 @@ def run_mcu(options: argparse.Namespace) -> int:
     return 0
 
 
-def make_chip(options: argparse.Namespace) -> Stm32Rom | Optiboot:
+def make_chip(options: argparse.Namespace) -> SimulatedChip:
     """The chip that was asked for; ptys and sockets have no parity, so none is checked."""
     real = not options.instant
+    if options.chip == "mcuboot":
+        image = options.image.read_bytes() if options.image is not None else b""
+        return make_mcuboot_chip(SmpServer(Mcuboot(Layout())), image)
     if options.chip == "stm32":
         model = G071 if options.checksum else F103
         return Stm32Rom(model=model, parity=None, start_s=0.0, program_is_real=real)
@@ -92,7 +106,7 @@ def make_chip(options: argparse.Namespace) -> Stm32Rom | Optiboot:
     return Optiboot(blink_s=0.0, program_is_real=False)
 
 
-def _keep(state: Path | None, chip: Stm32Rom | Optiboot) -> None:
+def _keep(state: Path | None, chip: SimulatedChip) -> None:
     if state is not None:
         fresh = state.with_name(state.name + ".new")
         fresh.write_bytes(chip.flash.content)

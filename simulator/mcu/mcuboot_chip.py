@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from agent.errors import FlashImageError
 from agent.interfaces import LineSettings, Parity
 from simulator.mcu import Pins, Wire
-from simulator.mcu.flash import ChipPowerCutError
+from simulator.mcu.flash import ChipPowerCutError, FlashMemory
 from simulator.mcu.mcuboot import Mode
 from simulator.mcu.smp_server import SmpServer
 from simulator.mcu.smp_wire import LineBuffer, Request, answer_lines
@@ -54,6 +55,15 @@ class McubootChip:
     def mode(self) -> Mode:
         """What runs now."""
         return self.server.mode
+
+    def is_off(self) -> bool:
+        """Whether it has no power: not yet, or not since a power cut."""
+        return self.mode is Mode.OFF
+
+    @property
+    def flash(self) -> FlashMemory:
+        """Its flash."""
+        return self.server.mcuboot.flash
 
     @property
     def running_version(self) -> str | None:
@@ -124,6 +134,11 @@ class McubootChip:
 def make_chip(server: SmpServer, image: bytes) -> McubootChip:
     """A chip from the factory: this image in the first slot, and not yet powered."""
     page_bytes = server.mcuboot.layout.page_bytes
+    if len(image) > server.mcuboot.layout.capacity_bytes:
+        raise FlashImageError(
+            f"an image of at most {server.mcuboot.layout.capacity_bytes} bytes was expected for the "
+            f"first slot, {len(image)} found"
+        )
     for at in range(0, len(image), page_bytes):
         server.mcuboot.program(0, at, image[at : at + page_bytes])
     server.mcuboot.flash.operations = 0

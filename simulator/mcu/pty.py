@@ -1,7 +1,7 @@
 """A simulated chip on a pseudo-terminal, for programs that open a serial port.
 
 The kernel's ptys know the baud rate but have neither parity nor control lines, so each opening of the port
-counts as power coming back with the chip strapped to its bootloader.
+counts as power coming back with the chip strapped to its bootloader, unless `resets_on_open` says no.
 """
 
 import os
@@ -10,11 +10,12 @@ import select
 import termios
 import time
 import tty
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from agent.interfaces import LineSettings
-from simulator.mcu.pump import Stop, pump
+from simulator.mcu.pump import Stop, always, pump
 from simulator.mcu.wire import TimedWire
 
 LOOK_S: Final = 0.005
@@ -32,6 +33,7 @@ class PtyPort:
     wire: TimedWire
     name: str = ""
     connections: int = 0
+    resets_on_open: Callable[[], bool] = always
     _master: int = -1
 
     def open(self) -> str:
@@ -58,7 +60,8 @@ class PtyPort:
         while not stop():
             if not self._hung_up():
                 self.connections += 1
-                self.wire.reset(time.monotonic())
+                if self.resets_on_open():
+                    self.wire.reset(time.monotonic())
                 pump(self.wire, self._master, self._settings, stop)
                 return not stop()
             time.sleep(LOOK_S)

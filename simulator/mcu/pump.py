@@ -16,6 +16,11 @@ WRITE_S: Final = 5.0
 Stop = Callable[[], bool]
 
 
+def always() -> bool:
+    """The usual answer to whether an opening resets the chip."""
+    return True
+
+
 def pump(
     wire: TimedWire, descriptor: int, settings: Callable[[], LineSettings | None], stop: Stop
 ) -> None:

@@ -1,12 +1,16 @@
-"""A simulated chip on a TCP port, for `socket://` addresses; each connection is power coming back."""
+"""A simulated chip on a TCP port, for `socket://` addresses; each connection is power coming back.
+
+Unless `resets_on_open` says no.
+"""
 
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from agent.interfaces import LineSettings
-from simulator.mcu.pump import Stop, pump
+from simulator.mcu.pump import Stop, always, pump
 from simulator.mcu.wire import TimedWire
 
 LOOK_S: Final = 0.1
@@ -19,6 +23,7 @@ class TcpPort:
     wire: TimedWire
     settings: LineSettings | None = None
     connections: int = 0
+    resets_on_open: Callable[[], bool] = always
     _listener: socket.socket | None = None
 
     def open(self, port: int = 0) -> int:
@@ -49,7 +54,8 @@ class TcpPort:
             with connection:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self.connections += 1
-                self.wire.reset(time.monotonic())
+                if self.resets_on_open():
+                    self.wire.reset(time.monotonic())
                 pump(self.wire, connection.fileno(), lambda: self.settings, stop)
             return not stop()
         return False

@@ -90,12 +90,16 @@ def _show(storm: Storm, *, as_json: bool) -> int:
 
 
 class _Teller:
-    """One line a minute on how far it is."""
+    """Each seed that failed at once, and a line a minute on how far it is."""
 
     def __init__(self) -> None:
         self._told_s = 0.0
+        self._failures = 0
 
     def __call__(self, figures: Figures) -> None:
+        for failure in figures.failures[self._failures :]:
+            print(f"{failure.replay}: {'; '.join(failure.violations)[:500]}", file=sys.stderr)
+        self._failures = len(figures.failures)
         if figures.wall_s - self._told_s >= TELL_EVERY_S:
             self._told_s = figures.wall_s
             print(

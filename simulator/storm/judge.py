@@ -22,15 +22,12 @@ BOOTS_MAX: Final = 16
 SIGN_EVERY_SLICES: Final = 12
 
 EXCUSES: Final = {
-    "unhealthy": {Family.BROKER, Family.OWNER, Family.FORGERY},
-    "halted": {Family.OPERATOR},
     "install": {Family.MEDIUM},
     "payload": {Family.NETWORK, Family.MIRROR},
     "trust": {Family.NETWORK, Family.MIRROR},
     "trust-rollback": {Family.NETWORK, Family.MIRROR},
     "fetch": {Family.NETWORK, Family.MIRROR},
-    "state": {Family.FILES, Family.ROT},
-    "boot-control": {Family.ROT},
+    "state": {Family.FILES},
 }
 """Which weather may end an update to a healthy release otherwise than confirmed, by the report's code."""
 
@@ -178,10 +175,10 @@ def _excused(report: Report, bench: Bench) -> bool:
         dropped = sum(kind is Reboot.ARGUMENT_DROPPED for kind, _ in bench.faults.happened)
         lost = bench.device.board.power.cuts + dropped
         return lost >= bench.device.board.profile.confirm.attempts_max
+    if report.code == "unhealthy":
+        unheard = any(act.deed is Deed.BROKER_DOWN for act in bench.device_plan.acts)
+        refused = any(act.word == Verb.REVERT for act in bench.device_plan.acts)
+        return unheard or refused
     if report.code == "halted":
-        several = len(bench.plan.shipments) > 1 or Family.OPERATOR in bench.plan.families
-        return several or any(act.deed is Deed.SHIP for act in bench.plan.acts)
-    weather = EXCUSES.get(report.code, set())
-    if report.code == "boot-control" and "journal.json" in bench.rotted:
-        return True
-    return bool(weather & bench.plan.families)
+        return len(bench.operator.rollouts) > 1 or bool(bench.operator.halts)
+    return bool(EXCUSES.get(report.code, set()) & bench.plan.families)

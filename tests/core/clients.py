@@ -9,6 +9,7 @@ import pytest
 from agent import floor
 from agent.board import BoardProfile, Check, ConfirmSettings, SlotName, TrybootSettings
 from agent.board import Slot as SlotParts
+from agent.boot import BootControl
 from agent.config import (
     BrokerSettings,
     Config,
@@ -20,10 +21,10 @@ from agent.config import (
 )
 from agent.device import Device
 from agent.errors import UpdateError
-from agent.interfaces import Repository, SystemFacts, World
+from agent.interfaces import Broker, Repository, SystemFacts, World
 from agent.release import Release
 from agent.rollout import Halts, Rollouts
-from simulator.block_device import SimulatedStorage
+from simulator.block_device import MemoryStore, SimulatedBlockDevice, SimulatedStorage
 from simulator.broker import Hub, SimulatedBroker
 from simulator.clock import SimulatedClock
 from simulator.files import SimulatedFiles
@@ -104,20 +105,27 @@ class Client:
     root_of_trust: bytes
     clock: SimulatedClock = field(default_factory=lambda: SimulatedClock(start=NOON))
     files: SimulatedFiles = field(default_factory=lambda: SimulatedFiles(Power()))
+    boot: BootControl = field(default_factory=StillBoot)
+    broker: Broker | None = None
 
     def device(self) -> Device:
         """The device as it would be made at the next boot."""
         world = World(
             clock=self.clock,
             files=self.files,
-            storage=SimulatedStorage({}),
+            storage=SimulatedStorage(
+                {
+                    f"/dev/p{n}": SimulatedBlockDevice(MemoryStore(16384), Power())
+                    for n in (2, 3, 5, 6)
+                }
+            ),
             repository=self.repository,
-            broker=SimulatedBroker(Hub(), self.clock),
+            broker=self.broker or SimulatedBroker(Hub(), self.clock),
             system=SimulatedSystem(FACTS, Behaviour.HEALTHY, self.clock, Power()),
             random=SimulatedRandom(1),
             scratch=SimulatedScratch(),
         )
-        return Device(world, CONFIG, PROFILE, self.root_of_trust, StillBoot(), FACTS)
+        return Device(world, CONFIG, PROFILE, self.root_of_trust, self.boot, FACTS)
 
     def look(self) -> View:
         """One refresh, and every document that a device may ask for."""

@@ -31,7 +31,7 @@ class HighestRandom:
 class ScriptedBroker:
     """A `Broker`. `up` is whether it takes sessions, `waiting` what it will deliver.
 
-    With `endless` it delivers that message again and again, without any time passing.
+    With `endless` it delivers that message again and again, each after `pause_s`.
     """
 
     clock: SimulatedClock
@@ -39,6 +39,7 @@ class ScriptedBroker:
     quiet_loss: bool = False
     waiting: deque[Message] = field(default_factory=deque)
     endless: Message | None = None
+    pause_s: float = 0.0
     published: list[Message] = field(default_factory=list)
     connects_s: list[float] = field(default_factory=list)
     wills: list[Message] = field(default_factory=list)
@@ -69,6 +70,7 @@ class ScriptedBroker:
                 raise BrokerError("the session is over")
         if self._session and self.endless is not None:
             self.delivered += 1
+            self.clock.sleep(self.pause_s)
             return self.endless
         if self._session and self.waiting:
             self.delivered += 1

@@ -45,7 +45,8 @@ def stm32_image(length: int = 3000, seed: int = 1) -> ChipImage:
 
 
 def avr_image(length: int = 1000, seed: int = 1) -> ChipImage:
-    return raw_image(some_bytes(length, seed), 0)
+    """Bytes that a real processor can start: they begin with a jump to themselves."""
+    return raw_image(b"\xff\xcf" + some_bytes(length - 2, seed), 0)
 
 
 def settings_of(protocol: ProtocolSettings, entry: EntrySettings, start: int = 0) -> ChipSettings:

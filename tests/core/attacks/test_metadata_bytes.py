@@ -109,6 +109,15 @@ def test_roots_without_end_are_followed_for_a_bounded_time(repository: TufReposi
     assert sum("root" in path for path in repository.asked) <= 65
 
 
+def test_a_device_follows_as_many_roots_as_its_fleet_ever_signs(repository: TufRepository) -> None:
+    client = make_client(repository)
+    for number in (60, 60, 60):
+        for _ in range(number):
+            repository.publish_root()
+        client.look()
+    assert client.look().versions["root"] == 181
+
+
 def test_delegations_without_end_are_followed_for_a_bounded_time(
     repository: TufRepository,
 ) -> None:
