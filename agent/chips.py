@@ -29,11 +29,11 @@ from agent.flash.keep import (
 )
 from agent.flash.select import flash_start, parse_image
 from agent.flash.session import ATTEMPTS, flash_chip
-from agent.install import Install, Job, Meter
 from agent.interfaces import SerialLine
 from agent.journal import Journal
-from agent.memory_device import MemoryDevice
+from agent.records import Meter
 from agent.update import ChipInstallation, State, Update
+from agent.whole_image import fetch_whole
 
 LEAVING_ATTEMPTS: Final = 2
 """In a trial that failed; the old system tries again, and has more time."""
@@ -114,13 +114,13 @@ class Chips:
             planned.append(ChipInstallation(name, firmware, None))
         return tuple(planned)
 
-    def prepare(self, update: Update, install: Install, breathe: Callable[[], None]) -> None:
+    def prepare(self, update: Update, breathe: Callable[[], None]) -> None:
         """Have every image whole on the device, the old ones too, before anything is switched.
 
         A cut leaves files that are fetched and chips that were only read.
         """
         for chip, planned in self._of(update.chips):
-            self._fetch(planned, install, breathe)
+            self._fetch(planned, breathe)
             self._image(chip, planned.firmware)  # what is malformed is refused here, not in a trial
             if self._wanted(chip) is None and self._record(chip) == AS_IT_CAME:
                 self._learn(chip)
@@ -205,16 +205,13 @@ class Chips:
             confirm_chip(chip.settings, line, self._pins(), image)
         self._note(chip, begun if on_trial and not keep else ChipRecord(holds=firmware))
 
-    def _fetch(
-        self, planned: ChipInstallation, install: Install, breathe: Callable[[], None]
-    ) -> None:
+    def _fetch(self, planned: ChipInstallation, breathe: Callable[[], None]) -> None:
         files, installation = self._device.world.files, planned.installation
         if installation is None or files.read(planned.firmware.path) is not None:
             return
-        memory = MemoryDevice(installation.length_bytes)
-        job = Job(installation, memory)
-        install((job,), self._device.world.repository, self._keeper.meter, breathe)
-        files.replace(planned.firmware.path, memory.read(0, installation.length_bytes))
+        repository, meter = self._device.world.repository, self._keeper.meter
+        content = fetch_whole(repository, installation, meter, breathe)
+        files.replace(planned.firmware.path, content)
 
     def _learn(self, chip: Microcontroller) -> None:
         """Keep the image with which a chip came; one with two slots goes back by itself."""

@@ -225,7 +225,7 @@ class Runner:
         )
         self.meter.done_bytes = 0
         self._install_images(jobs, device.world.repository, self.meter, self._breathe)
-        self._chips.prepare(update, self._install_images, self._breathe)
+        self._chips.prepare(update, self._breathe)
         self._interrupted = False
         return Move(
             replace(

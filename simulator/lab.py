@@ -13,6 +13,7 @@ from typing import Final
 from agent.board import BoardProfile, Microcontroller
 from agent.release import Hosts
 from agent.report import Outcome
+from agent.strict import INTEGER_MAX
 from simulator.board import make_board
 from simulator.broker import Hub, SimulatedBroker
 from simulator.chips import chip_program, image_file
@@ -29,7 +30,7 @@ from simulator.world import DeviceSimulation, Surroundings, make_config
 
 SECTORS: Final = 64
 PART_BYTES: Final = 64 * 1024
-ALL_HOSTS: Final = Hosts(0, 2**53)
+ALL_HOSTS: Final = Hosts(0, INTEGER_MAX)
 EXPECTED: Final[Mapping[Behaviour, Outcome]] = {
     Behaviour.HEALTHY: Outcome.CONFIRMED,
     Behaviour.FAILS_CHECKS: Outcome.REVERTED,

@@ -39,6 +39,7 @@ from agent.rollout import (
     rollouts_path,
 )
 from agent.topics import Topics
+from agent.whole_image import padded_bytes
 from fleet.metadata import (
     DELEGATED,
     LISTED,
@@ -137,14 +138,15 @@ class Operator:
     def _image(
         self, hardware_id: str, component: str, part: str, content: bytes, hosts: Hosts | None
     ) -> Image:
-        encoded, blob = _encode(content, self.window_bytes)
+        whole = content.ljust(padded_bytes(len(content)), b"\0")
+        encoded, blob = _encode(whole, self.window_bytes)
         self.content[encoded.payload.path] = blob
         return Image(
             hardware_id=hardware_id,
             component=component,
             part=part,
-            length_bytes=encoded.length_bytes,
-            sha256=encoded.sha256,
+            length_bytes=len(content),
+            sha256=hashlib.sha256(content).hexdigest(),
             payloads=(encoded.payload,),
             hosts=hosts,
         )
