@@ -45,8 +45,8 @@ from agent.update import Event, State, Update, advance, resume
 
 FAILURES_MAX: Final = 5
 """Installations that may fail for other reasons than the network before the update is given up."""
-
-
+MENDING_MAX: Final = 12
+"""Tries to bring chips where they belong, in about an hour: somebody may have to put a plug back."""
 TRIAL_BOOTS: Final = 1
 """Boots that one attempt grants, on every bootloader: the durable count of attempts is ours."""
 TEND_S: Final = 5.0
@@ -339,9 +339,7 @@ class Runner:
         self.record(replace(self.journal, update=replace(update, failures=update.failures + 1)))
         with suppress(MixedError):
             self._chips.settle(LEAVING_ATTEMPTS)
-        with suppress(
-            BootControlError
-        ):  # a boot state that takes no write: one trial boot was granted
+        with suppress(BootControlError):  # one that takes no write: one trial boot was granted
             self._device.boot.disarm()
         return Reboot("")
 
@@ -351,8 +349,8 @@ class Runner:
 
     def _given_up(self, update: Update, error: UpdateError) -> Move:
         """Give up what time cannot mend; raise the error again when it may."""
-        leaving = update.state is State.UNHEALTHY and self._device.boot.booted() == update.target
-        if isinstance(error, FetchError) or leaving:
+        in_target = self._device.boot.booted() == update.target
+        if isinstance(error, FetchError) or (update.state is State.UNHEALTHY and in_target):
             raise error
         if isinstance(error, TrustError) and update.state is State.ACCEPTED:
             # A mirror that lies once must not end what was signed, and nothing is written yet.
@@ -360,7 +358,8 @@ class Runner:
                 raise error
             return self._stopped(update)
         failed = replace(update, failures=update.failures + 1)
-        if error.retry is Retry.LATER and failed.failures < FAILURES_MAX:
+        limit = MENDING_MAX if isinstance(error, MixedError) else FAILURES_MAX
+        if error.retry is Retry.LATER and failed.failures < limit:
             self.record(replace(self.journal, update=failed))
             raise error
         on_trial = update.state is State.TRIAL and not isinstance(error, MixedError)
@@ -374,9 +373,7 @@ class Runner:
             # U-Boot does not flush its own way back: a cut could bring the trial up once more.
             self._device.boot.disarm()
         journal = replace(self.journal, update=update)
-        if (
-            update.state is State.PLANNED
-        ):  # from here on the standby slot holds nothing to go back to
+        if update.state is State.PLANNED:  # the standby slot holds nothing to go back to any more
             journal = replace(journal, installed=without_target(journal, update))
         if update.finished:
             if update.state is State.CONFIRMED or self._stays(update):
