@@ -18,6 +18,8 @@ A full payload has no references. A delta payload, made against one base image, 
 packed, and the hash in the manifest is that of the packed bytes:
 
     packed   8s magic "LKGDLT01" | u32 length of the index | one zstd frame with the index
+
+There `record_offset` counts from the end of the packed index.
 """
 
 import hashlib
@@ -184,7 +186,7 @@ def parse_delta_index(
     if not HEADER.size <= length <= min(INDEX_BYTES_MAX, _length_max(windows_max)):
         raise PayloadError(f"delta index: an index of {length} bytes is longer than any may be")
     unpacked = decompress(content[PACKED.size :], length)
-    return _parse(unpacked, _Bounds(image_bytes, payload_bytes, base_bytes))
+    return _parse(unpacked, _Bounds(image_bytes, payload_bytes, base_bytes, len(content)))
 
 
 def _length_max(windows: int) -> int:
@@ -193,11 +195,12 @@ def _length_max(windows: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Bounds:
-    """What an index must stay inside of; a full payload has no base."""
+    """What an index must stay inside of, and where offsets count from; a full payload has no base."""
 
     image_bytes: int
     payload_bytes: int
     base_bytes: int | None
+    records_start: int = 0
 
 
 def _check_sha256(content: bytes, sha256: str) -> None:
@@ -258,7 +261,7 @@ def _entry(content: bytes, position: int, offset: int, length: int, bounds: _Bou
         length_bytes=length,
         sha256=sha256,
         kind=Kind(kind),
-        record_offset=record_offset,
+        record_offset=record_offset + (bounds.records_start if record_length else 0),
         record_length=record_length,
         record_sha256=record_sha256,
         packed_references=content[after : after + references * REFERENCE.size],

@@ -29,7 +29,7 @@ from agent.payload import (
     encode_index,
     index_length,
 )
-from agent.release import Payload
+from agent.release import FULL, Payload
 from fleet import files
 
 if sys.version_info >= (3, 14):
@@ -209,8 +209,23 @@ def _index(entries: list[WindowEntry], window_bytes: int) -> PayloadIndex:
 
 
 def _store(index: PayloadIndex, records: IO[bytes], folder: Path) -> tuple[Payload, Path]:
-    """Write index and records as one file under its own SHA-256; durable on return."""
     head = encode_index(index)
+    blob, length_bytes = store_blob(head, records, folder)
+    payload = Payload(
+        kind=FULL,
+        blob=blob,
+        length_bytes=length_bytes,
+        index_bytes=len(head),
+        index_sha256=hashlib.sha256(head).hexdigest(),
+    )
+    return payload, folder / blob
+
+
+def store_blob(head: bytes, records: IO[bytes], folder: Path) -> tuple[str, int]:
+    """Write index and records as one file under its own SHA-256, which is returned with its length.
+
+    Durable on return; a cut leaves a `.part` file.
+    """
     digest = hashlib.sha256(head)
     descriptor, name = tempfile.mkstemp(prefix=".payload-", suffix=".part", dir=folder)
     part = Path(name)
@@ -222,18 +237,10 @@ def _store(index: PayloadIndex, records: IO[bytes], folder: Path) -> tuple[Paylo
                 file.write(block)
             length_bytes = file.tell()
         part.chmod(0o644)
-        path = folder / digest.hexdigest()
         files.sync(part)
-        part.replace(path)
+        part.replace(folder / digest.hexdigest())
         files.sync(folder)
     finally:
         with suppress(FileNotFoundError):
             part.unlink()
-    payload = Payload(
-        kind="full",
-        blob=digest.hexdigest(),
-        length_bytes=length_bytes,
-        index_bytes=len(head),
-        index_sha256=hashlib.sha256(head).hexdigest(),
-    )
-    return payload, path
+    return digest.hexdigest(), length_bytes

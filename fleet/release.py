@@ -22,6 +22,8 @@ from agent.release import (
 )
 from agent.strict import INTEGER_MAX, NAME
 from fleet import files
+from fleet.delta.offer import Offer, with_deltas
+from fleet.delta.offer import Watch as DeltaWatch
 from fleet.images import ImageStream, open_image
 from fleet.keys import KeyFolders
 from fleet.metadata import RoleName
@@ -54,6 +56,8 @@ class ReleaseRequest:
     images: tuple[ImageInput, ...]
     notes: str = ""
     encoding: Encoding = field(default_factory=Encoding)
+    bases: tuple[str, ...] = ()
+    """Earlier releases from which devices are expected to come; each gets delta payloads."""
 
 
 Watch = Callable[[ImageInput, ImageStream], None]
@@ -91,7 +95,10 @@ def releases(workspace: Workspace) -> tuple[Release, ...]:
 
 def find_release(workspace: Workspace, name: str) -> Release:
     """The release of this name. Raises `ConfigError`."""
-    known = releases(workspace)
+    return _named(releases(workspace), name)
+
+
+def _named(known: tuple[Release, ...], name: str) -> Release:
     for release in known:
         if release.name == name:
             return release
@@ -106,6 +113,7 @@ def add_release(
     now: datetime,
     *,
     watch: Watch | None = None,
+    watch_delta: DeltaWatch | None = None,
     dry_run: bool = False,
 ) -> MadeRelease:
     """Make the payloads of a release and stage its manifest, signed with the keys that are found.
@@ -114,19 +122,25 @@ def add_release(
     line leaves blobs that nothing names, and the same command makes them again.
     """
     _check_request(request)
-    _check_new(releases(workspace), request)
+    known = releases(workspace)
+    _check_new(known, request)
+    bases = tuple(_named(known, name) for name in request.bases)
     stage = Stage(workspace)
     with _blob_folder(stage, dry_run=dry_run) as folder:
         encoded = tuple(_encode(image, folder, request.encoding, watch) for image in request.images)
+        images = tuple(
+            _image(image, made) for image, made in zip(request.images, encoded, strict=True)
+        )
+        workers = request.encoding.threads
+        offer = Offer(bases, stage.blobs, folder, workers, watch_delta or _unwatched)
+        images = tuple(with_deltas(image, offer) for image in images)
     release = Release(
         name=request.name,
         counter=request.counter,
         kind=request.kind,
         created=now.replace(microsecond=0),
         notes=request.notes,
-        images=tuple(
-            _image(image, made) for image, made in zip(request.images, encoded, strict=True)
-        ),
+        images=images,
     )
     manifest = encode_release(release)
     if len(manifest) > MANIFEST_BYTES_MAX:
@@ -141,6 +155,10 @@ def add_release(
             role.targets[target.path] = target
 
         return MadeRelease(release, encoded, restage(stage, RoleName.RELEASES, keys, now, list_it))
+
+
+def _unwatched(_image: Image, _base: Release, _done: int, _total: int) -> None:
+    """Nobody watches."""
 
 
 @contextmanager

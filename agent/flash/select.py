@@ -11,6 +11,8 @@ from agent.flash import ChipImage, Flasher, Recovery
 from agent.flash.entry import EntrySettings, needs_firmware, parse_entry
 from agent.flash.image_file import ImageFormat, raw_image
 from agent.flash.intel_hex import parse_intel_hex
+from agent.flash.mcumgr import McumgrFlasher, McumgrSettings
+from agent.flash.mcumgr_settings import parse_mcumgr
 from agent.flash.pages import parse_layout
 from agent.flash.srec import parse_srec
 from agent.flash.stk500v1 import FLASH_END_MAX, Stk500Settings, Stk500v1
@@ -18,7 +20,7 @@ from agent.flash.stm32_uart import Stm32Settings, Stm32Uart
 from agent.interfaces import LineSettings, Parity, SerialLine
 from agent.strict import Fields
 
-ProtocolSettings = Stm32Settings | Stk500Settings
+ProtocolSettings = Stm32Settings | Stk500Settings | McumgrSettings
 BAUD_MAX: Final = 4_000_000
 AVR_PAGES: Final = (32, 64, 128, 256)
 
@@ -47,10 +49,13 @@ class ChipSettings:
 def parse_chip(fields: Fields) -> ChipSettings:
     """The settings in one table; its `Refusal` says whose fault it is."""
     protocol: ProtocolSettings
-    match fields.choice("protocol", "stm32-uart", "stk500v1"):
+    match fields.choice("protocol", "stm32-uart", "stk500v1", "mcumgr"):
         case "stm32-uart":
             protocol = _stm32(fields)
             start = protocol.flash.start
+        case "mcumgr":
+            protocol = parse_mcumgr(fields)
+            start = 0
         case _:
             protocol = _stk500(fields)
             start = 0
@@ -74,6 +79,8 @@ def make_flasher(settings: ChipSettings, line: SerialLine) -> Flasher:
             return Stm32Uart(line, settings.protocol)
         case Stk500Settings():
             return Stk500v1(line, settings.protocol)
+        case McumgrSettings():
+            return McumgrFlasher(line, settings.protocol)
         case never:
             assert_never(never)
 
@@ -128,6 +135,7 @@ def _stm32(fields: Fields) -> Stm32Settings:
         baud=fields.integer("baud", 1200, BAUD_MAX, default=115_200),
         parity=Parity(fields.choice("parity", *Parity) if "parity" in fields else Parity.EVEN),
         skip_unchanged=fields.boolean("skip_unchanged", default=True),
+        join_steps=fields.boolean("join_steps", default=False),
     )
 
 

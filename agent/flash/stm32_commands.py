@@ -52,11 +52,20 @@ def number(value: int) -> bytes:
     return content + bytes([reduce(xor, content)])
 
 
+def command(code: int) -> bytes:
+    """A command byte and its complement."""
+    return bytes([code, code ^ 0xFF])
+
+
 @dataclass(slots=True)
 class Stm32Commands:
-    """One ROM on an open line. Raises `FlashLineError`, and `RefusedCommandError` for a NACK."""
+    """One ROM on an open line. Raises `FlashLineError`, and `RefusedCommandError` for a NACK.
+
+    With `joined` the steps of a read or a write go out in one write of the host, until the first loss.
+    """
 
     line: SerialLine
+    joined: bool = False
     troubles: int = 0
 
     def synchronise(self) -> None:
@@ -86,10 +95,8 @@ class Stm32Commands:
         assert 0 < length_bytes <= BLOCK_BYTES, "the command has one byte for the length"
 
         def ask() -> bytes:
-            self._command(READ)
-            self._send(number(address))
             count = length_bytes - 1
-            self._send(bytes([count, count ^ 0xFF]))
+            self._steps(command(READ), number(address), bytes([count, count ^ 0xFF]))
             return self._exactly(length_bytes)
 
         return self._tried(f"Read {address:#x}", ask)
@@ -101,9 +108,8 @@ class Stm32Commands:
         block = bytes([len(content) - 1]) + content
 
         def ask() -> None:
-            self._command(WRITE)
-            self._send(number(address))
-            self._send(block + bytes([reduce(xor, block)]), WRITE_S)
+            data = block + bytes([reduce(xor, block)])
+            self._steps(command(WRITE), number(address), data)
 
         self._tried(f"Write {address:#x}", ask)
 
@@ -113,7 +119,7 @@ class Stm32Commands:
         block = b"".join(value.to_bytes(width, "big") for value in (len(pages) - 1, *pages))
 
         def ask() -> None:
-            self._command(EXTENDED_ERASE if extended else ERASE)
+            self._send(command(EXTENDED_ERASE if extended else ERASE))
             self._send(block + bytes([reduce(xor, block)]), ERASE_S)
 
         self._tried(f"Erase pages {pages[0]} to {pages[-1]}", ask)
@@ -121,7 +127,7 @@ class Stm32Commands:
     def checksum(self, address: int, length_bytes: int) -> int | None:
         """The CRC of a range of words by the chip's own unit; None when the ROM gives no sound answer."""
         try:
-            self._command(CHECKSUM)
+            self._send(command(CHECKSUM))
             for value in (address, length_bytes, POLYNOMIAL, CHECKSUM_SEED):
                 self._send(number(value), ERASE_S)
             answer = self._exactly(5)
@@ -134,7 +140,7 @@ class Stm32Commands:
 
     def go(self, address: int) -> None:
         """Start the image whose vectors are here."""
-        self._command(GO)
+        self._send(command(GO))
         self._send(number(address))
 
     def resync(self) -> None:
@@ -172,10 +178,11 @@ class Stm32Commands:
             try:
                 return ask()
             except FlashLineError:
+                self.joined = False
                 self.resync()
-            except RefusedCommandError:
-                self.troubles += 1  # a garbled byte makes a wrong XOR, and that a NACK
-                self.drain()
+            except RefusedCommandError:  # a garbled byte makes a wrong XOR, and that a NACK
+                self.joined = False
+                self.resync()
         try:
             return ask()
         except RefusedCommandError as error:
@@ -185,7 +192,7 @@ class Stm32Commands:
             ) from error
 
     def _listing(self, code: int) -> bytes:
-        self._command(code)
+        self._send(command(code))
         length = self._exactly(1)[0] + 1
         if length > LISTED_MAX:
             raise FlashLineError(
@@ -195,8 +202,14 @@ class Stm32Commands:
         self._acknowledged(ANSWER_S)
         return listed
 
-    def _command(self, code: int) -> None:
-        self._send(bytes([code, code ^ 0xFF]))
+    def _steps(self, *steps: bytes) -> None:
+        if self.joined:
+            self.line.write(b"".join(steps))
+            for _ in steps:
+                self._acknowledged(WRITE_S)
+            return
+        for step in steps:
+            self._send(step, WRITE_S)
 
     def _send(self, content: bytes, timeout_s: float = ANSWER_S) -> None:
         self.line.write(content)

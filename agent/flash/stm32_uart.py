@@ -48,13 +48,17 @@ ERASE_TOGETHER: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Stm32Settings:
-    """One kind of STM32: its id as four hexadecimal digits, its flash, and how its ROM is spoken to."""
+    """One kind of STM32: its id as four hexadecimal digits, its flash, and how its ROM is spoken to.
+
+    `join_steps` is for boards on which the ROM was seen to keep up with it: its receiver holds one byte.
+    """
 
     chip: str
     flash: FlashLayout
     baud: int
     parity: Parity
     skip_unchanged: bool
+    join_steps: bool = False
 
     @property
     def line(self) -> LineSettings:
@@ -69,7 +73,7 @@ class Stm32Uart:
 
     def __init__(self, line: SerialLine, settings: Stm32Settings) -> None:
         self._settings = settings
-        self._commands = Stm32Commands(line)
+        self._commands = Stm32Commands(line, joined=settings.join_steps)
         self._listed: frozenset[int] = frozenset()
 
     def identify(self) -> Identity:

@@ -1,18 +1,24 @@
 """`Scratch` on Linux: short-lived folders in the runtime folder, which is in memory."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from agent.errors import StateError
+
+PREFIX: Final = "scratch-"
+PROCESSES: Final = "/proc"
 
 
 class LinuxScratch:
     """Folders for python-tuf under the runtime folder, readable by their owner alone.
 
-    Nothing here survives a power cut and nothing needs to. Raises `StateError`.
+    Nothing here survives a power cut and nothing needs to. A folder is named after its process, so
+    that the next one clears away what a killed one left. Raises `StateError`.
     """
 
     def __init__(self, runtime_folder: str) -> None:
@@ -23,7 +29,9 @@ class LinuxScratch:
         """A new folder with these files in it; names may have folders in front."""
         try:
             self._runtime.mkdir(mode=0o700, parents=True, exist_ok=True)
-            folder = Path(tempfile.mkdtemp(prefix="scratch-", dir=self._runtime))
+            self._clear_remains()
+            prefix = f"{PREFIX}{os.getpid()}-"
+            folder = Path(tempfile.mkdtemp(prefix=prefix, dir=self._runtime))
         except OSError as error:
             raise self._refusal(error) from error
         try:
@@ -43,6 +51,13 @@ class LinuxScratch:
             }
         except OSError as error:
             raise self._refusal(error) from error
+
+    def _clear_remains(self) -> None:
+        """Remove the folders of processes that are no more: memory is not to fill with them."""
+        for remains in self._runtime.glob(f"{PREFIX}*-*"):
+            process = remains.name.split("-")[1]
+            if process.isdecimal() and not Path(PROCESSES, process).exists():
+                shutil.rmtree(remains, ignore_errors=True)
 
     def _fill(self, folder: Path, content: Mapping[str, bytes]) -> None:
         for name, data in content.items():

@@ -5,20 +5,18 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    DownloadColumn,
     Progress,
     TaskID,
+    TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
-    TransferSpeedColumn,
 )
 
-from agent.release import Release, encode_release
+from agent.release import FULL, Image, Release, encode_release
 from agent.strict import format_time
 from fleet.commands.signing import (
     add_json,
@@ -29,6 +27,8 @@ from fleet.commands.signing import (
     print_statuses,
     status_document,
 )
+from fleet.delta.offer import Watch as DeltaWatch
+from fleet.delta.offer import find_base
 from fleet.images import ImageStream
 from fleet.payload import LEVEL, LEVELS, Encoding
 from fleet.release import (
@@ -82,6 +82,14 @@ def _add_add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=int, default=0, help="default: one for each processor; changes no byte"
     )
+    parser.add_argument(
+        "--from",
+        dest="bases",
+        action="append",
+        default=[],
+        metavar="RELEASE",
+        help="also make delta payloads for devices that run this release; once for each",
+    )
     parser.add_argument("--dry-run", action="store_true", help="show what would be made")
     add_keys(parser)
     add_json(parser)
@@ -106,46 +114,54 @@ def _add(options: argparse.Namespace, workspace: Workspace) -> int:
         images=tuple(parse_image_input(text) for text in options.image),
         notes=options.notes,
         encoding=Encoding(level=options.level, threads=max(0, options.threads)),
+        bases=tuple(options.bases),
     )
-    with _progress() as watch:
+    with _progress() as (watch, watch_delta):
         made = add_release(
             workspace,
             key_folders(options, workspace),
             request,
             now(),
             watch=watch,
+            watch_delta=watch_delta,
             dry_run=options.dry_run,
         )
-    _print_made(made, as_json=options.json)
+    bases = [one for one in releases(workspace) if one.name in request.bases]
+    _print_made(made, bases, as_json=options.json)
     return 0
 
 
 @contextmanager
-def _progress() -> Iterator[Watch | None]:
-    """A bar for each image on a terminal, nothing elsewhere."""
+def _progress() -> Iterator[tuple[Watch | None, DeltaWatch | None]]:
+    """A bar for each image and each delta on a terminal, nothing elsewhere."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield None
+        yield None, None
         return
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
+        TaskProgressColumn(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True) as bars:
-        tasks: dict[Path, TaskID] = {}
+        tasks: dict[str, TaskID] = {}
+
+        def show(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = bars.add_task(name, total=total)
+            bars.update(tasks[name], completed=done)
 
         def watch(image: ImageInput, stream: ImageStream) -> None:
-            if image.path not in tasks:
-                tasks[image.path] = bars.add_task(image.path.name, total=stream.file_bytes)
-            bars.update(tasks[image.path], completed=stream.consumed_bytes())
+            show(image.path.name, stream.consumed_bytes(), stream.file_bytes)
 
-        yield watch
+        def watch_delta(image: Image, base: Release, done: int, total: int) -> None:
+            show(f"{image.part} from {base.name}", done, total)
+
+        yield watch, watch_delta
 
 
-def _print_made(made: MadeRelease, *, as_json: bool) -> None:
+def _print_made(made: MadeRelease, bases: list[Release], *, as_json: bool) -> None:
     if as_json:
         print_json(
             {
@@ -156,10 +172,26 @@ def _print_made(made: MadeRelease, *, as_json: bool) -> None:
         )
         return
     _print_release(made.release)
+    for base in bases:
+        print(f"a device with {base.name} fetches {_fetched_bytes(made.release, base)} bytes")
     if made.status is None:
         print("nothing was written: this was a dry run")
     else:
         print_statuses((made.status,), as_json=False)
+
+
+def _fetched_bytes(release: Release, base: Release) -> int:
+    """What a device with the images of `base` fetches at most, where it takes all of this release."""
+    total = 0
+    for image in release.images:
+        old = find_base(image=image, release=base)
+        usable = [
+            one.length_bytes
+            for one in image.payloads
+            if one.kind == FULL or (old is not None and one.base_sha256 == old.sha256)
+        ]
+        total += min(usable)
+    return total
 
 
 def _list(known: tuple[Release, ...], *, as_json: bool) -> int:
@@ -193,7 +225,9 @@ def _print_release(release: Release) -> None:
         print(f"    SHA-256 {image.sha256}")
         for payload in image.payloads:
             share = PERCENT * payload.length_bytes / image.length_bytes
-            print(f"    {payload.kind} payload {payload.length_bytes} bytes ({share:.1f} %)")
+            told = f"{payload.kind} payload {payload.length_bytes} bytes ({share:.1f} %)"
+            base = f" from image {payload.base_sha256[:16]}" if payload.base_sha256 else ""
+            print(f"    {told}{base}")
             print(f"    {payload.path}")
 
 

@@ -82,13 +82,13 @@ class SmpServer:
     def answer(self, request: Request) -> Body:
         """The body of the answer."""
         commands: dict[tuple[int, int, int], Callable[[dict[object, object]], Body]] = {
-            (2, 0, 0): self._echo,
             (2, 0, 5): self._reset,
             (0, 0, 6): self._parameters,
             (0, 1, 0): lambda _: self._list(),
             (2, 1, 1): self._upload,
         }
-        if self.mode is Mode.APPLICATION:
+        if self.mode is Mode.APPLICATION:  # serial recovery has these only if it is built so
+            commands[2, 0, 0] = self._echo
             commands[2, 1, 0] = self._state
             commands[2, 1, 5] = self._erase
         command = commands.get((request.operation, request.group, request.command))

@@ -65,7 +65,7 @@ class TimedWire:
     """One chip on one wire; the carrier says what time it is and takes what has arrived.
 
     `bytes_to_chip` and `bytes_to_host` count all traffic: with the baud rate they are the least time that
-    anyone could need.
+    anyone could need. `answers` counts how often the chip said something.
     """
 
     chip: Chip
@@ -74,6 +74,7 @@ class TimedWire:
     faults: LineFaults = field(default_factory=LineFaults)
     bytes_to_chip: int = 0
     bytes_to_host: int = 0
+    answers: int = 0
     _now_s: float = 0.0
     _events: list[_Event] = field(default_factory=list)
     _count: int = 0
@@ -91,6 +92,7 @@ class TimedWire:
         start_s = max(self._now_s + after_s, self._to_host_free_s)
         self._to_host_free_s = start_s + self._duration_s(content)
         self.bytes_to_host += len(content)
+        self.answers += 1
         self._add(self._to_host_free_s + self.latency_s, _Kind.TO_HOST, content)
         return self._to_host_free_s
 

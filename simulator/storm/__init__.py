@@ -19,9 +19,10 @@ What may fail together, and what is still promised then:
   floor rots: everything but the versions it held. The journal rots: the slots stay safe and the device
   goes on, but what it had not reported is lost, what it had tried may be tried again, and an update may
   get a second result. Journal and floor do not rot in one world.
-* Medium: write errors and unreadable sectors in the standby slot before the trial. Promised: everything
-  but progress on that slot. The slot that ran before is not read again when someone at the device goes
-  back to it, so an unreadable sector and that wish do not come together.
+* Medium: write errors and unreadable sectors in the standby slot before the trial, write errors where the
+  boot state lies. Promised: everything but progress; an update may end `failed` or `reverted` by it, and
+  a bootloader whose counter was not taken grants one boot more. The slot that ran before is not read again
+  when someone at the device goes back to it, so an unreadable sector and that wish do not come together.
 * A medium that lies about flushing, and a power cut before the trial has ended: only that the old slot
   stays whole and the default. After the confirmation nothing can be promised of such a medium.
 * Time: no battery, no network time, drift, dates set wrong by weeks in both directions. Promised:

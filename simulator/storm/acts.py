@@ -29,6 +29,7 @@ from simulator.storm.bench import Bench
 from simulator.storm.plan import Act, Deed
 
 LATE: Final = timedelta(days=40)
+SLOTS: Final[tuple[SlotName, ...]] = ("a", "b")
 UNAPPROVED: Final = 66
 """The release that too few people signed; no device may ever run it."""
 KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
@@ -232,6 +233,15 @@ def _write_error(bench: Bench, act: Act) -> None:
         device.faults.write_error_in = act.number
 
 
+def _boot_write_error(bench: Bench, act: Act) -> None:
+    """The medium of the boot state refuses one of the next writes."""
+    storage = bench.device.board.storage
+    slots = {device.name for slot in SLOTS for device in storage.slot(slot).values()}
+    for path, device in storage.devices.items():
+        if path not in slots:
+            device.faults.write_error_in = act.number
+
+
 def _bad_sector(bench: Bench, act: Act) -> None:
     for device in _standby(bench)[:1]:
         device.faults.bad_sectors.add(act.number)
@@ -282,6 +292,7 @@ DEEDS: Final[Mapping[Deed, Do]] = MappingProxyType(
         Deed.ROT: _rot,
         Deed.WRITE_ERROR: _write_error,
         Deed.BAD_SECTOR: _bad_sector,
+        Deed.BOOT_WRITE_ERROR: _boot_write_error,
         Deed.JUMP: _jump,
         Deed.ASK: _ask,
     }

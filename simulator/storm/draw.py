@@ -253,9 +253,11 @@ def _rot(sky: Sky) -> list[Act]:
 
 def _medium(sky: Sky) -> list[Act]:
     chance = sky.chance
-    deed = chance.choice((Deed.WRITE_ERROR, Deed.WRITE_ERROR, Deed.BAD_SECTOR))
+    deeds = (Deed.WRITE_ERROR, Deed.BAD_SECTOR, Deed.BOOT_WRITE_ERROR)
+    deed = chance.choice(deeds)
+    last = 3 if deed is Deed.BOOT_WRITE_ERROR else 12
     return [
-        Act(sky.moment() * chance.randrange(2), deed, number=chance.randint(1, 12))
+        Act(sky.moment() * chance.randrange(2), deed, number=chance.randint(1, last))
         for _ in range(chance.randint(1, 2))
     ]
 

@@ -23,6 +23,7 @@ SIGN_EVERY_SLICES: Final = 12
 
 EXCUSES: Final = {
     "install": {Family.MEDIUM},
+    "boot-control": {Family.MEDIUM},
     "payload": {Family.NETWORK, Family.MIRROR},
     "trust": {Family.NETWORK, Family.MIRROR},
     "trust-rollback": {Family.NETWORK, Family.MIRROR},

@@ -61,6 +61,7 @@ class Deed(StrEnum):
     ROT = "rot"
     WRITE_ERROR = "write-error"
     BAD_SECTOR = "bad-sector"
+    BOOT_WRITE_ERROR = "boot-write-error"
     JUMP = "jump"
     ASK = "ask"
 

@@ -14,7 +14,7 @@ from agent.request import Verb
 from agent.rollout import Halts, bucket
 from agent.update import State, Update
 from simulator.storm.bench import Bench
-from simulator.storm.plan import Cut
+from simulator.storm.plan import Cut, Deed
 from simulator.trace import Line
 
 STARTS: Final = frozenset({"boot", "! panic", "! hang"})
@@ -99,8 +99,8 @@ class Watch:
         boots = self.standby_boots.get(update.id, 0) + 1
         self.standby_boots[update.id] = boots
         attempts_max = self.bench.device.board.profile.confirm.attempts_max
-        cuts = self.bench.device.board.power.cuts
-        if boots > attempts_max + cuts and "journal.json" not in self.bench.rotted:
+        more = self.bench.device.board.power.cuts + _uncounted(self.bench)
+        if boots > attempts_max + more and "journal.json" not in self.bench.rotted:
             self._say(f"the standby slot was started {boots} times for one update")
 
     def _check_running(self) -> None:
@@ -186,3 +186,8 @@ class Watch:
                 f"a trial of release {update.release} is armed, and slot {update.target} holds "
                 f"release {number}"
             )
+
+
+def _uncounted(bench: Bench) -> int:
+    """Boots that a bootloader may grant more, because the medium did not take its counter."""
+    return sum(act.deed is Deed.BOOT_WRITE_ERROR for act in bench.device_plan.acts)

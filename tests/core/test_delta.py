@@ -31,7 +31,6 @@ from agent.update import Installation
 from agent.windows import STEP_BYTES, add_bytes
 from tests.core.payloads import WINDOW, Mirror, Slot, digest, make_payload, noise
 
-RECORDS_AT = 2048  # behind the index, which is shorter
 BASE = noise(8 * WINDOW, 5)
 CHANGED = bytearray(BASE[2 * WINDOW : 3 * WINDOW])
 CHANGED[100] ^= 0x81
@@ -105,7 +104,7 @@ def make_delta(
             len(content),
             digest(content),
             kind,
-            RECORDS_AT + len(records) if record else 0,
+            len(records) if record else 0,
             len(record),
             digest(record) if record else bytes(32),
             pack_references(references),
@@ -113,7 +112,7 @@ def make_delta(
         entries.append(change(number, entry))
         records += record
     index = pack(PayloadIndex(WINDOW, len(IMAGE), tuple(entries)))
-    blob = index.ljust(RECORDS_AT, b"\0") + records
+    blob = index + records
     return (
         Payload(
             DELTA,

@@ -91,7 +91,7 @@ def test_any_bytes_are_an_object_or_refused(content: bytes) -> None:
         return
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(
     st.dictionaries(
         st.text(st.characters(exclude_categories=["Cs"])),

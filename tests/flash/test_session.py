@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from agent.errors import FlashImageError, FlashRefusedError
@@ -7,7 +9,7 @@ from agent.flash.image_file import raw_image
 from agent.flash.pages import FlashLayout
 from agent.flash.select import make_flasher, recovery
 from agent.flash.session import flash_chip
-from agent.flash.stm32_uart import stm32_checksum
+from agent.flash.stm32_uart import Stm32Settings, stm32_checksum
 from simulator.mcu.flash import even_pages
 from simulator.mcu.optiboot import Optiboot
 from simulator.mcu.stm32_rom import FLASH_START, Stm32Model, remainder
@@ -94,6 +96,22 @@ def test_an_image_in_several_regions_is_verified_in_all_of_them() -> None:
     )
     flash_chip(stm32_settings(SMALL_WITH_CHECKSUM), line_to(chip), image)
     assert held(chip, image)
+
+
+def test_joined_steps_save_answers_where_the_rom_keeps_up_and_cost_one_loss_elsewhere() -> None:
+    settings = stm32_settings()
+    assert isinstance(settings.protocol, Stm32Settings)
+    joined = replace(settings, protocol=replace(settings.protocol, join_steps=True))
+    took = {}
+    for keeps_up, chosen in ((True, settings), (True, joined), (False, joined)):
+        chip, image = stm32_chip(), stm32_image()
+        chip.keeps_up = keeps_up
+        line = line_to(chip, latency_s=0.016)
+        assert flash_chip(chosen, line, image).attempts == 1
+        assert held(chip, image)
+        took[keeps_up, chosen is joined] = line.clock.now_s
+    assert took[True, True] < took[True, False] * 0.75
+    assert took[False, True] < took[True, False] + 5.0
 
 
 def test_pages_smaller_than_a_block_are_written_one_by_one() -> None:

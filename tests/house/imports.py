@@ -41,7 +41,7 @@ DEVICE_LIBRARIES: Final = frozenset(
 
 LIBRARIES: Final = {
     "agent": DEVICE_LIBRARIES,
-    "fleet": DEVICE_LIBRARIES | {"rich", "starlette", "uvicorn"},
+    "fleet": DEVICE_LIBRARIES | {"numpy", "rich", "starlette", "uvicorn"},
     "simulator": DEVICE_LIBRARIES | {"rich", "starlette", "uvicorn", "amqtt"},
 }
 LIBRARIES_OF_ONE_FILE: Final = {

@@ -62,6 +62,19 @@ def test_scratch_folder_holds_the_files_and_is_gone_afterwards(tmp_path: Path) -
     assert not folder.exists()
 
 
+def test_scratch_of_a_process_that_was_killed_is_cleared_by_the_next(tmp_path: Path) -> None:
+    scratch = LinuxScratch(str(tmp_path / "run"))
+    ended = subprocess.Popen(("true",))
+    ended.wait()
+    with scratch.folder({"root.json": b"1"}) as own:
+        remains = tmp_path / "run" / f"scratch-{ended.pid}-x"
+        remains.mkdir()
+        (remains / "root.json").write_bytes(b"1")
+        with LinuxScratch(str(tmp_path / "run")).folder({}):
+            assert not remains.exists()
+            assert Path(own).exists()
+
+
 def test_scratch_keeps_inside_its_folder(tmp_path: Path) -> None:
     scratch = LinuxScratch(str(tmp_path / "run"))
     with pytest.raises(StateError, match="inside"), scratch.folder({"../x": b""}):

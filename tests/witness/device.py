@@ -19,7 +19,7 @@ from typing import Final
 from agent.board import BoardProfile, Check, Slot, TrybootSettings, UbootSettings
 from agent.config import Config, PathSettings, RebootSettings, TimingSettings
 from agent.errors import BrokerError, NotFoundError, UpdateError
-from agent.interfaces import Message, World
+from agent.interfaces import Files, Message, World
 from agent.linux.files import LinuxFiles
 from agent.linux.scratch import LinuxScratch
 from agent.linux.storage import LinuxStorage
@@ -31,11 +31,20 @@ from simulator.clock import SimulatedClock
 from simulator.profiles import load_profile
 from simulator.random import SimulatedRandom
 from simulator.world import make_config
-from tests.witness.recording import RecordingFiles, RecordingStorage, RecordingSystem, SeamLog
+from tests.witness.careless import CarelessFiles
+from tests.witness.recording import (
+    Acknowledgements,
+    RecordingFiles,
+    RecordingStorage,
+    RecordingSystem,
+    SeamLog,
+)
 
 STOPPED: Final = 0
 FAILED: Final = 3
 REBOOTING: Final = 4
+REPORT: Final = "report"
+"""The name under which a stored report is acknowledged."""
 DEVICE: Final = "device-1"
 FLEET: Final = "simulated"
 UP_S: Final = 1500.0
@@ -161,6 +170,7 @@ class FleetFile:
     path: Path
     clock: SimulatedClock
     topics: Topics
+    acknowledgements: Acknowledgements
     connected: bool = False
     _waiting: deque[Message] = field(default_factory=deque)
 
@@ -189,6 +199,7 @@ class FleetFile:
                 file.write(message.content.strip() + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
+                self.acknowledgements.note(REPORT, message.content.strip() + b"\n")
         receipt = encode_receipt(Receipt((report.id,)))
         self._waiting.append(Message(self.topics.receipt, receipt))
 
@@ -218,12 +229,17 @@ def make_world(settings: Settings, config: Config, log: SeamLog) -> World:
     """The real seams below recorders, and no network."""
     clock = SimulatedClock()
     environment: Mapping[str, str] = {}
+    block_log = Path(settings.block_log) if settings.block_log else None
+    noted = Acknowledgements(settings.around / "acknowledged.log", block_log)
+    files: Files = LinuxFiles(config.paths.state)
+    if settings.careless:
+        files = CarelessFiles(files, settings.state)
     return World(
         clock=clock,
-        files=RecordingFiles(LinuxFiles(config.paths.state), log),
+        files=RecordingFiles(files, log, noted),
         storage=RecordingStorage(LinuxStorage(), log),
         repository=FolderRepository(settings.around / "published"),
-        broker=FleetFile(settings.around / "fleet.log", clock, Topics(FLEET, DEVICE)),
+        broker=FleetFile(settings.around / "fleet.log", clock, Topics(FLEET, DEVICE), noted),
         system=RecordingSystem(LinuxSystem(config.paths, config.reboot, environment), log),
         random=SimulatedRandom(settings.seed),
         scratch=LinuxScratch(config.paths.runtime),

@@ -4,6 +4,8 @@ A line is one `write` of `begin` or `end`, the seam's method and its detail. The
 that a device may change, so that a trace of system calls shows both in one order.
 """
 
+import hashlib
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.interfaces import BlockDevice, CheckResult, Files, Storage, System, SystemFacts
+from tests.witness.block_log import entry_count
 
 LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 
@@ -47,11 +50,37 @@ class SeamLog:
 
 
 @dataclass(frozen=True, slots=True)
+class Acknowledgements:
+    """What was said to be durable, and how much the disk had logged by then.
+
+    One line of JSON each, in a file apart from the disk: the name, the SHA-256 of the content, and the
+    number of entries in the disk's log. Without a log to count in nothing is noted.
+    """
+
+    path: Path
+    block_log: Path | None
+
+    def note(self, name: str, content: bytes) -> None:
+        """This content is durable now."""
+        if self.block_log is None:
+            return
+        row = {"name": name, "sha256": sha256(content), "entries": entry_count(self.block_log)}
+        with self.path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+def sha256(content: bytes) -> str:
+    """As hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
 class RecordingFiles:
-    """`Files` that are recorded."""
+    """`Files` that are recorded, and acknowledged outside when they are durable."""
 
     inner: Files
     log: SeamLog
+    acknowledgements: Acknowledgements
 
     def read(self, name: str) -> bytes | None:
         """Recorded too: a read must not write."""
@@ -62,6 +91,7 @@ class RecordingFiles:
         """Recorded with the length."""
         with self.log.call("Files.replace", f"{name} {len(content)}"):
             self.inner.replace(name, content)
+        self.acknowledgements.note(name, content)
 
     def remove(self, name: str) -> None:
         """Recorded."""

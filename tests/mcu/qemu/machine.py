@@ -139,7 +139,10 @@ class Monitor:
 
 
 def put(path: Path, image: ChipImage) -> None:
-    """Write an image into a machine that stands still, as a debugger would."""
+    """Write an image into a machine that stands still, as a debugger would.
+
+    It does not say goodbye: that would let the processor go before its reset has read the vectors.
+    """
     with connect(path) as debugger:
         for region in image.regions:
             for start in range(0, len(region.content), DEBUG_BYTES):
@@ -151,8 +154,6 @@ def put(path: Path, image: ChipImage) -> None:
                     answer += debugger.recv(64)
                     assert len(answer) < 64, answer
                 debugger.sendall(b"+")
-        debugger.sendall(b"$D#44")  # let go of it
-        debugger.recv(64)
 
 
 def connect(path: Path) -> socket.socket:

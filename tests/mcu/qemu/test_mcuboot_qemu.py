@@ -85,6 +85,8 @@ def test_real_mcuboot_tries_reverts_survives_a_reset_in_mid_swap_and_confirms(
         flasher.verify(image, ignore)
         flasher.start()
         assert _running(flasher) == "1.1.0"
+        states = [(row.active, row.confirmed, row.pending) for row in flasher.slots()]
+        assert states == [(True, False, False), (False, True, False)]  # as the simulated chip's
         flasher.revert()
         assert _running(flasher) == "0.0.0"
 
