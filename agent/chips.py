@@ -27,7 +27,7 @@ from agent.flash.keep import (
     read_chip,
     revert_chip,
 )
-from agent.flash.select import flash_start, parse_image
+from agent.flash.select import check_image_fits, flash_start, parse_image
 from agent.flash.session import ATTEMPTS, flash_chip
 from agent.interfaces import SerialLine
 from agent.journal import Journal
@@ -121,7 +121,8 @@ class Chips:
         """
         for chip, planned in self._of(update.chips):
             self._fetch(planned, breathe)
-            self._image(chip, planned.firmware)  # what is malformed is refused here, not in a trial
+            # What is malformed, too large or not signed is refused here, not in a trial.
+            check_image_fits(self._image(chip, planned.firmware), chip.settings)
             if self._wanted(chip) is None and self._record(chip) == AS_IT_CAME:
                 self._learn(chip)
 

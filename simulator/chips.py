@@ -6,17 +6,24 @@ from typing import Final, assert_never
 
 from agent.board import BoardProfile, Microcontroller
 from agent.flash.image_file import ImageFormat
+from agent.flash.mcumgr import McumgrSettings
 from agent.flash.select import ChipSettings, flash_start
 from agent.flash.stk500v1 import Stk500Settings
 from agent.flash.stm32_uart import Stm32Settings
 from simulator.mcu import Chip
 from simulator.mcu.flash import FlashMemory
+from simulator.mcu.mcuboot import Layout, Mcuboot
+from simulator.mcu.mcuboot_chip import make_chip
 from simulator.mcu.optiboot import Optiboot
+from simulator.mcu.signed_image import signed_image
+from simulator.mcu.smp_server import SmpServer
 from simulator.mcu.stm32_rom import Stm32Model, Stm32Rom
 from simulator.mcu.wire import LineFaults
 
 IMAGE_BYTES: Final = 700
 HEX_ROW_BYTES: Final = 16
+SLOTS: Final = Layout(page_bytes=256, image_pages=8)
+"""The slots of a chip with MCUboot, as small as its images."""
 
 
 @dataclass(slots=True)
@@ -61,19 +68,26 @@ def make_chips(profile: BoardProfile, seed: int) -> tuple[BoardChip, ...]:
     return tuple(_make(chip, seed) for chip in profile.microcontrollers)
 
 
-def chip_program(name: str, seed: int, number: int, length_bytes: int = IMAGE_BYTES) -> bytes:
-    """The program of one chip in release `number`; 0 is the factory's."""
-    return Generator(f"{name}/{seed}/{number}").randbytes(length_bytes)  # noqa: S311  # repeatable
+def chip_content(settings: ChipSettings, name: str, seed: int, number: int) -> bytes:
+    """What the flash of one chip begins with in release `number`; 0 is the factory's."""
+    words = f"{name}/{seed}/{number}"
+    program = Generator(words).randbytes(IMAGE_BYTES)  # noqa: S311  # repeatable
+    match settings.protocol:
+        case McumgrSettings():
+            return signed_image(program, number)
+        case Stm32Settings() | Stk500Settings():
+            return program
+        case never:
+            assert_never(never)
 
 
-def image_file(settings: ChipSettings, program: bytes) -> bytes:
-    """A program in the format that the profile asks for."""
-    start = flash_start(settings)
+def image_file(settings: ChipSettings, content: bytes) -> bytes:
+    """Such content in the format that the profile asks for."""
     match settings.image_format:
         case ImageFormat.RAW:
-            return program
+            return content
         case ImageFormat.INTEL_HEX:
-            return intel_hex(program, start)
+            return intel_hex(content, flash_start(settings))
         case ImageFormat.SREC:
             raise AssertionError("no simulated board takes S-records")
         case never:
@@ -97,19 +111,24 @@ def _row(length: int, address: int, kind: int, content: bytes) -> str:
 
 
 def _make(microcontroller: Microcontroller, seed: int) -> BoardChip:
-    settings = microcontroller.settings
+    settings, name = microcontroller.settings, microcontroller.name
+    content = chip_content(settings, name, seed, 0)
     chip: Chip
     match settings.protocol:
         case Stm32Settings() as stm32:
             model = Stm32Model(chip=bytes.fromhex(stm32.chip), pages=stm32.flash.pages)
             rom = Stm32Rom(model=model, boot0=False)
             chip, flash = rom, rom.flash
+            flash.content[: len(content)] = content
         case Stk500Settings() as stk500:
             avr = Optiboot(baud=stk500.baud, signature=bytes.fromhex(stk500.signature))
             chip, flash = avr, avr.flash
+            flash.content[: len(content)] = content
+        case McumgrSettings() as mcumgr:
+            mcuboot = Mcuboot(SLOTS)
+            chip, flash = make_chip(SmpServer(mcuboot), content), mcuboot.flash
+            chip.baud = mcumgr.line.baud
         case never:
             assert_never(never)
-    program = chip_program(microcontroller.name, seed, 0)
-    flash.content[: len(program)] = program
     flash.seed = seed
-    return BoardChip(microcontroller.name, settings.port, settings, chip, flash)
+    return BoardChip(name, settings.port, settings, chip, flash)

@@ -16,7 +16,7 @@ from agent.report import Outcome
 from agent.strict import INTEGER_MAX
 from simulator.board import make_board
 from simulator.broker import Hub, SimulatedBroker
-from simulator.chips import chip_program, image_file
+from simulator.chips import chip_content, image_file
 from simulator.clock import SimulatedClock
 from simulator.faults import Faults
 from simulator.image import Behaviour, make_small_image
@@ -81,12 +81,12 @@ class Lab:
 
     def chip_file(self, chip: Microcontroller, number: int) -> bytes:
         """The image of release `number` for a chip, as its operator has it."""
-        return image_file(chip.settings, chip_program(chip.name, self.seed, number))
+        return image_file(chip.settings, chip_content(chip.settings, chip.name, self.seed, number))
 
     def chips_hold(self, number: int) -> bool:
         """Whether every chip holds its image of a release, 0 for the factory's."""
         return all(
-            chip.holds(chip_program(chip.name, self.seed, number))
+            chip.holds(chip_content(chip.settings, chip.name, self.seed, number))
             for chip in self.device.board.chips
         )
 

@@ -82,6 +82,8 @@ class SimulatedSerialPorts:
             )
             for chip in chips
         }
+        for line in self._lines.values():
+            line.wire.reset(self._clock.now_s)  # the power comes on
 
     def line(self, path: str) -> SerialLine:
         """The port at this path. Raises `FlashLineError` when the board has none there."""

@@ -1,9 +1,10 @@
 """Small gateways for stories: boards whose chips have little flash, so that every operation can be cut."""
 
 from dataclasses import replace
-from typing import Final
+from typing import Final, assert_never
 
 from agent.board import BoardProfile
+from agent.flash.mcumgr import McumgrSettings
 from agent.flash.pages import FlashLayout
 from agent.flash.select import ProtocolSettings
 from agent.flash.stk500v1 import Stk500Settings
@@ -34,6 +35,10 @@ def _small(protocol: ProtocolSettings) -> ProtocolSettings:
             return replace(protocol, flash=FlashLayout(protocol.flash.start, (256,) * 4))
         case Stk500Settings():
             return replace(protocol, boot_start=1024)
+        case McumgrSettings():
+            return protocol  # small already
+        case never:
+            assert_never(never)
 
 
 def small_lab(name: str, seed: int = SEED) -> Lab:
