@@ -1,7 +1,7 @@
 # Every command of the project. `.ci/run` calls the same targets, so there is one definition of "good".
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-.PHONY: help setup system-packages check test storm demo wrong-things bench-idle
+.PHONY: help setup system-packages check test kill-sweep crash-images storm demo wrong-things bench-idle bench-serial
 
 # mosquitto, mke2fs and losetup live in sbin, which not every user's PATH has.
 export PATH := $(PATH):/usr/sbin:/sbin
@@ -27,6 +27,12 @@ check: setup ## format, lint, types and the rules of the house
 test: setup system-packages ## run all tests
 	.venv/bin/pytest -n 2 --dist worksteal
 
+kill-sweep: setup system-packages ## kill a real device at every durable system call, and let each fail (hours)
+	@.venv/bin/python -m tests.witness.kill_sweep
+
+crash-images: setup system-packages ## mount every disk that a cut may leave of whole updates (root, /dev/fuse, loop devices)
+	@.venv/bin/python -m tests.witness.crash_images
+
 storm: setup ## live through ten thousand seeded worlds of faults; SEEDS=A-B for others
 	@.venv/bin/lockgate-sim storm --seeds $(or $(SEEDS),0-9999)
 
@@ -39,3 +45,6 @@ wrong-things: setup ## see what is said to unsigned, expired, oversized and othe
 
 bench-idle: setup ## measure what the agent costs while nothing happens
 	@.venv/bin/python benchmarks/bench_idle.py
+
+bench-serial: setup system-packages ## measure flashing over serial lines, beside stm32flash and avrdude
+	@.venv/bin/python benchmarks/bench_serial.py

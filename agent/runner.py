@@ -37,6 +37,7 @@ from agent.install import Install, Job, Meter, install
 from agent.journal import Journal, store
 from agent.moves import Hooks as Hooks  # noqa: PLC0414  # its users know it from here
 from agent.moves import Move as Move  # noqa: PLC0414  # as above
+from agent.moves import Narrator
 from agent.moves import Reboot as Reboot  # noqa: PLC0414  # as above
 from agent.plan import make_plan
 from agent.policy import Proceed, decide, halted
@@ -49,9 +50,6 @@ MENDING_MAX: Final = 12
 """Tries to bring chips where they belong, in about an hour: somebody may have to put a plug back."""
 TRIAL_BOOTS: Final = 1
 """Boots that one attempt grants, on every bootloader: the durable count of attempts is ours."""
-TEND_S: Final = 5.0
-TEND_WITHOUT_BROKER_S: Final = 120.0
-"""How often the link is kept up while a chip is flashed: bootloaders do not wait for a broker."""
 REBOOTS_MAX: Final = 6
 """Reboots out of an unhealthy trial before the device says that it cannot get out."""
 
@@ -68,8 +66,7 @@ class Runner:
         self.journal = journal
         self.meter = Meter()
         self._interrupted = False
-        self._next_tend_s = 0.0
-        self._chips = Chips(device, self, self._say)
+        self._chips = Chips(device, self, Narrator(device.world, hooks).say)
 
     @property
     def update(self) -> Update | None:
@@ -240,15 +237,6 @@ class Runner:
         self._device.world.system.progress("installing")
         self._hooks.tend(0.0)
 
-    def _say(self, told: str) -> None:
-        """Of a chip that is busy; a broker that is away must not keep its bootloader waiting often."""
-        self._device.world.system.progress(told)
-        self._hooks.told(told)
-        now_s = self._device.world.clock.monotonic_s()
-        if now_s >= self._next_tend_s:
-            connected = self._hooks.tend(0.0)
-            self._next_tend_s = now_s + (TEND_S if connected else TEND_WITHOUT_BROKER_S)
-
     def _start_trial(self, update: Update) -> Move:
         """The attempt is counted before the switch: a cut between them costs one attempt.
 
@@ -326,6 +314,7 @@ class Runner:
     def _leave_trial(self, update: Update) -> Move | Reboot:
         """The reboot is counted before it is asked for: a boot state that is stuck ends the loop.
 
+        The trial is withdrawn before that: a cut between the two leads back, however often power fails.
         Chips are put back here as far as they let themselves; the system from before sees to the rest.
         """
         if self._device.boot.booted() != update.target:
@@ -336,11 +325,11 @@ class Runner:
                 f"slot {update.target} was expected to be left after its trial, it started again "
                 f"{update.failures} times; the bootloader does not go back, see `lockgate doctor`"
             )
+        with suppress(BootControlError):  # one that takes no write: one trial boot was granted
+            self._device.boot.disarm()
         self.record(replace(self.journal, update=replace(update, failures=update.failures + 1)))
         with suppress(MixedError):
             self._chips.settle(LEAVING_ATTEMPTS)
-        with suppress(BootControlError):  # one that takes no write: one trial boot was granted
-            self._device.boot.disarm()
         return Reboot("")
 
     def _stopped(self, update: Update) -> Move:

@@ -61,7 +61,9 @@ def command(code: int) -> bytes:
 class Stm32Commands:
     """One ROM on an open line. Raises `FlashLineError`, and `RefusedCommandError` for a NACK.
 
-    With `joined` the steps of a read or a write go out in one write of the host, until the first loss.
+    With `joined` a command and its address go out in one write of the host, and a whole block's length with
+    them, until the first loss. More must not: a ROM that lost its place takes a pair of complements for a
+    command, and data or a shorter length may hold 0x82 0x7D, which locks the chip.
     """
 
     line: SerialLine
@@ -96,7 +98,12 @@ class Stm32Commands:
 
         def ask() -> bytes:
             count = length_bytes - 1
-            self._steps(command(READ), number(address), bytes([count, count ^ 0xFF]))
+            length = bytes([count, count ^ 0xFF])
+            if length_bytes == BLOCK_BYTES:
+                self._steps(command(READ), number(address), length)
+            else:
+                self._steps(command(READ), number(address))
+                self._send(length)
             return self._exactly(length_bytes)
 
         return self._tried(f"Read {address:#x}", ask)
@@ -108,8 +115,8 @@ class Stm32Commands:
         block = bytes([len(content) - 1]) + content
 
         def ask() -> None:
-            data = block + bytes([reduce(xor, block)])
-            self._steps(command(WRITE), number(address), data)
+            self._steps(command(WRITE), number(address))
+            self._send(block + bytes([reduce(xor, block)]), WRITE_S)
 
         self._tried(f"Write {address:#x}", ask)
 
@@ -206,10 +213,10 @@ class Stm32Commands:
         if self.joined:
             self.line.write(b"".join(steps))
             for _ in steps:
-                self._acknowledged(WRITE_S)
+                self._acknowledged(ANSWER_S)
             return
         for step in steps:
-            self._send(step, WRITE_S)
+            self._send(step)
 
     def _send(self, content: bytes, timeout_s: float = ANSWER_S) -> None:
         self.line.write(content)

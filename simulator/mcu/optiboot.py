@@ -51,7 +51,8 @@ class Optiboot:
     """One chip; its reset is the falling edge of DTR through a capacitor.
 
     `buffer_bytes` is how much of what arrives while nobody reads is kept, and `program_is_real` False
-    leaves out the time that flash takes. `reset_at_byte` is when it resets by itself.
+    leaves out the time that flash takes. `reset_at_byte` is when it resets by itself, and
+    `CHANGES_ID` begins after `honest_answers` signatures.
     """
 
     baud: int = 115_200
@@ -60,6 +61,7 @@ class Optiboot:
     buffer_bytes: int = HARDWARE_BUFFER_BYTES
     program_is_real: bool = True
     lie: Lie = Lie.NONE
+    honest_answers: int = 1
     garbage: bytes = b""
     reset_at_byte: int | None = None
     starts: int = 0
@@ -200,7 +202,7 @@ class Optiboot:
 
     def _identity(self) -> bytes:
         self._signatures += 1
-        changed = self.lie is Lie.CHANGES_ID and self._signatures > 1
+        changed = self.lie is Lie.CHANGES_ID and self._signatures > self.honest_answers
         return b"\x1e\x95\x14" if changed or self.lie is Lie.WRONG_ID else self.signature
 
     def _length(self) -> Generator[None, int, int]:

@@ -11,14 +11,13 @@ from agent.request import Verb
 from agent.rollout import BUCKETS, Halts, Rollouts
 from simulator.faults import Reboot
 from simulator.image import Behaviour
+from simulator.invariants import comes_to_rest
 from simulator.storm.bench import Bench
 from simulator.storm.plan import HOUR_S, Deed, Family
 from simulator.storm.watch import Watch
 
 SLICES_S: Final = (45.0, 75.0, 480.0, *[HOUR_S] * 30)
 """How long the device may run between two looks at whether it rests; most do within a minute."""
-BOOTS_MAX: Final = 16
-"""From the worst state to rest: the trials that are left, a revert, and a whole update after it."""
 SIGN_EVERY_SLICES: Final = 12
 
 EXCUSES: Final = {
@@ -47,7 +46,6 @@ def calm(bench: Bench, watch: Watch) -> None:
     bench.repository.source = bench.operator.source
     bench.clock.jump(-bench.jumped)
     bench.device.board.files.content.pop(request.FILE, None)
-    bench.device.boots_max = BOOTS_MAX
     bench.operator.answer_all()
     bench.publish()
     bench.operator.notify()
@@ -55,11 +53,14 @@ def calm(bench: Bench, watch: Watch) -> None:
 
 def settle(bench: Bench) -> list[str]:
     """Let time pass until the device rests and has nothing more to begin."""
-    began_s, boots_max = bench.clock.now_s, bench.device.board.boots + BOOTS_MAX
+    began_s, boots = bench.clock.now_s, bench.device.board.boots
+    attempts_max = bench.device.board.profile.confirm.attempts_max
+    trials_max = attempts_max * (1 + len(bench.operator.rollouts))  # one may be to go back by hand
     for number, slice_s in enumerate(SLICES_S, start=1):
         bench.device.run(bench.clock.now_s + slice_s)
-        if bench.device.board.boots > boots_max:
-            return [f"{BOOTS_MAX} boots after the faults had stopped it still reboots"]
+        restless = comes_to_rest(bench.device.board.boots - boots, trials_max)
+        if restless is not None:
+            return [restless]
         if bench.device.quiet and not _has_more(bench):
             return []
         if number % SIGN_EVERY_SLICES == 0:

@@ -1,6 +1,6 @@
 """Safety: looks at a device at every boot and at every record, and notes what must never be."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from agent import floor as floors
@@ -13,6 +13,14 @@ from agent.policy import halted
 from agent.request import Verb
 from agent.rollout import Halts, bucket
 from agent.update import State, Update
+from simulator.invariants import (
+    Finding,
+    bootable,
+    confirmed_is_on_the_floor,
+    ended_is_not_begun_again,
+    floors_only_rise,
+    nothing_unverified_armed,
+)
 from simulator.storm.bench import Bench
 from simulator.storm.plan import Cut, Deed
 from simulator.trace import Line
@@ -61,6 +69,10 @@ class Watch:
     def _say(self, sentence: str) -> None:
         self.violations.append(f"boot {self.bench.device.board.boots}: {sentence}")
 
+    def _hold(self, finding: Finding) -> None:
+        if finding is not None:
+            self._say(finding)
+
     def _line(self, line: Line) -> None:
         if line.event in STARTS:
             self._started()
@@ -77,12 +89,14 @@ class Watch:
             return
         self._running = (slot, board.content(slot))
         number = self._newest(slot)
-        if number is None or number not in {1, *self.bench.rolled_out}:
-            self._say(f"slot {slot} runs what was never rolled out (release {number})")
-        else:
+        self._hold(bootable(slot, None if number is None else str(number)))
+        if number is not None and number not in {1, *self.bench.rolled_out}:
+            self._say(f"slot {slot} runs release {number}, which was never rolled out")
+        if number is not None:
             self.ran.add(number)
         journal = self.bench.device.journal
         update = None if journal is None else journal.update
+        self._hold(nothing_unverified_armed(slot, update))
         if update is not None and not update.finished and slot == update.target:
             self._count_boot(update)
 
@@ -127,12 +141,9 @@ class Watch:
         if "floor.json" in self.bench.rotted:
             self.bench.rotted.discard("floor.json")
             return
-        if found.counter < known.counter:
-            self._say(f"the floor's counter fell from {known.counter} to {found.counter}")
-        for role, one in known.roles.items():
-            now = found.roles.get(role)
-            if now is None or (now.keys == one.keys and now.version < one.version):
-                self._say(f"the floor of {role} fell from {one.version}")
+        if found.time_keys != known.time_keys:  # another key says the date: it may start anew
+            known = replace(known, time=min(known.time, found.time))
+        self._hold(floors_only_rise(known, found))
 
     def _check_journal(self, journal: Journal) -> None:
         """The record before this one and this one: what may follow what."""
@@ -142,17 +153,15 @@ class Watch:
             return
         begun = before.update is None or before.update.id != update.id
         if begun and update.rollout:
-            self._check_begun(journal, update)
+            self._check_begun(update)
         if before.update is not None and before.update.state is not State.SWITCHED:
             self._check_switch(update)
-        if update.state is State.CONFIRMED and self._floor.counter < update.counter:
-            self._say(f"release {update.release} counts as confirmed before the floor was raised")
+        self._hold(ended_is_not_begun_again(before, journal))
+        self._hold(confirmed_is_on_the_floor(journal, self._floor))
         self._check_update(update)
 
-    def _check_begun(self, journal: Journal, update: Update) -> None:
-        """What begins was rolled out to this device, and has not ended here before."""
-        if journal.tried(update.rollout, update.reissue):
-            self._say(f"{update.rollout}, issue {update.reissue}, has ended here and begins again")
+    def _check_begun(self, update: Update) -> None:
+        """What begins was rolled out to this device."""
         asked = any(act.word == Verb.INSTALL for act in self.bench.device_plan.acts)
         place = bucket(update.rollout, self.bench.device_plan.name)
         shares = [

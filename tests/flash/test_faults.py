@@ -1,6 +1,7 @@
 """Chips and lines that lie, babble, fall silent, lose bytes, or are pulled out (S1 to S4)."""
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +14,7 @@ from agent.flash.session import flash_chip
 from agent.flash.stm32_commands import TROUBLES_MAX, Stm32Commands
 from agent.flash.stm32_uart import Stm32Settings
 from agent.interfaces import LineSettings, Parity
+from simulator.clock import SimulatedClock
 from simulator.mcu import optiboot, stm32_rom
 from simulator.mcu.optiboot import Optiboot
 from simulator.mcu.stm32_rom import Stm32Rom
@@ -105,10 +107,11 @@ def test_a_chip_that_changes_under_way_does_not_get_its_vectors() -> None:
     with pytest.raises(FlashIdentityError):
         flash_chip(stm32_settings(), line_to(chip), image)
     assert chip.flash.read(chip.flash.start, 4) == b"\xff" * 4
-    avr = Optiboot(lie=optiboot.Lie.CHANGES_ID)
-    with pytest.raises(FlashIdentityError):
-        flash_chip(avr_settings(), line_to(avr), avr_image())
-    assert avr.flash.read(0, 4) == b"\xff" * 4
+    for honest_answers in (1, 2):
+        avr = Optiboot(lie=optiboot.Lie.CHANGES_ID, honest_answers=honest_answers)
+        with pytest.raises(FlashIdentityError):
+            flash_chip(avr_settings(), line_to(avr), avr_image())
+        assert avr.flash.read(0, 4) == b"\xff" * 4
 
 
 @pytest.mark.parametrize("kind", [STM32, AVR])
@@ -167,6 +170,14 @@ def test_any_lost_byte_to_the_chip_is_recovered_from(kind: str) -> None:
         assert held(chip, image), f"byte {byte}"
 
 
+def test_lost_bytes_of_data_cost_no_new_entry() -> None:
+    for byte in (900, 1000, 1300):
+        for chip, chosen, image in (made(STM32), made(AVR)):
+            line = line_to(chip, LineFaults(lose_to_chip=frozenset((byte,))))
+            assert flash_chip(chosen, line, image).attempts == 1, f"byte {byte}"
+            assert held(chip, image)
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10_000), st.sampled_from([STM32, AVR]))
 def test_a_noisy_line_ends_in_the_image_or_in_an_error(seed: int, kind: str) -> None:
@@ -216,6 +227,32 @@ def test_a_line_that_loses_bytes_for_ever_is_given_up() -> None:
     commands.line.open(LineSettings(115_200, Parity.EVEN))
     with pytest.raises(FlashLineError, match="wiring"):
         commands.resync()
+
+
+@dataclass(slots=True)
+class RecordingLine(SimulatedSerialLine):
+    """A line with every write of the host written down."""
+
+    sent: list[bytes] = field(default_factory=list)
+
+    def write(self, content: bytes) -> None:
+        self.sent.append(content)
+        SimulatedSerialLine.write(self, content)
+
+
+def test_nothing_that_is_sent_ahead_could_be_taken_for_another_command() -> None:
+    line = RecordingLine(SimulatedClock(), Stm32Rom(boot0=True, keeps_up=True))
+    line.open(LineSettings(115_200, Parity.EVEN))
+    commands = Stm32Commands(line, joined=True)
+    commands.synchronise()
+    for address in range(stm32_rom.FLASH_START, stm32_rom.FLASH_START + 0x10000, 256):
+        for length in (256, 0x83, 0x93, 0x74, 0x44, 0x45):
+            commands.read(address, length)
+    harmless = {0x00, 0x11, 0x31}
+    for content in line.sent:
+        pairs = pairwise(content)
+        orders = {code for code, check in pairs if code ^ check == 0xFF and len(content) > 2}
+        assert not (orders - harmless) & set(stm32_rom.F103.commands), content.hex()
 
 
 def test_a_second_sync_is_an_objection_and_as_good() -> None:

@@ -1,6 +1,7 @@
 """The flasher for MCUboot against a chip that is slow, deaf, talkative or a liar."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
@@ -14,12 +15,15 @@ from agent.errors import (
     TrustError,
 )
 from agent.flash import ChipImage, Progress, Recovery, Region
+from agent.flash.entry import CommandEntry, enter
 from agent.flash.mcumgr import McumgrFlasher, Way
 from agent.flash.smp import SmpClient, SmpRefusal, SmpSettings
 from agent.flash.smp_images import erase, list_images
 from simulator.mcu.mcuboot import Mode
 from simulator.mcu.mcuboot_chip import ChipFaults
-from tests.flash.mcumgr_bench import LARGE, Bench, chip_image, ignore, images
+from tests.flash.mcumgr_bench import LARGE, LINE, Bench, chip_image, ignore, images
+
+RESET_INTO_RECOVERY = "0609414259434141414d4141414142614670596d3976644639746232526c416674460a"
 
 
 @pytest.fixture
@@ -246,6 +250,17 @@ def test_recovery_writes_the_first_slot_and_starts_it() -> None:
     assert bench.chip.running_version == "1.1.0"
     with pytest.raises(FlashRefusedError, match="only one"):
         bench.flasher.revert()
+
+
+def test_the_bytes_that_the_documentation_names_lead_into_recovery() -> None:
+    entry = CommandEntry(bytes.fromhex(RESET_INTO_RECOVERY), baud=115_200, boot_s=1.0)
+    bench = Bench(way=Way.RECOVERY)
+    bench.power_on()
+    enter(entry, bench.line, LINE, None)
+    assert bench.chip.mode is Mode.RECOVERY
+    bench.update()
+    assert bench.chip.running_version == "1.1.0"
+    assert RESET_INTO_RECOVERY in Path("docs/microcontrollers.md").read_text()
 
 
 def test_recovery_without_hashes_is_believed_only_after_the_start() -> None:

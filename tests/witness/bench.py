@@ -242,6 +242,8 @@ class Bench:
             len(remains) <= unfinished_max,
             f"at most {unfinished_max} unfinished files, found {remains}",
         )
+        scratch = sorted(read_tree(self.settings.around / "runtime"))
+        _expect(not scratch, f"no scratch file, found {scratch}")
         self.reset()
         slot = self.current.slot if self.current else None
         _expect(slot == ("b" if confirmed else "a"), f"the right slot to start, {slot} did")

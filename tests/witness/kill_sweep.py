@@ -23,6 +23,7 @@ from tests.witness.sweep import Case, Tally, prepare, sweep_errors, sweep_kills
 SLICES: Final = 4
 MEMORY: Final = Path("/dev/shm")
 KINDS: Final = ("kill", "error")
+BEHAVIOURS: Final = (Behaviour.HEALTHY.value, Behaviour.FAILS_CHECKS.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ def _row(row: str, name: str, tally: Tally) -> str:
 
 def _pieces(options: argparse.Namespace) -> Iterator[Piece]:
     for kind in options.kinds:
-        for behaviour in (Behaviour.HEALTHY, Behaviour.FAILS_CHECKS):
+        for behaviour in map(Behaviour, options.behaviours):
             if kind == "error" and behaviour is not Behaviour.HEALTHY:
                 continue
             for profile in profile_names():
@@ -121,6 +122,7 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=2, help="workers at the same time")
     parser.add_argument("--seed", type=int, default=1, help="of images, keys and jitter")
     parser.add_argument("--every", type=int, default=1, help="only every Nth call")
+    parser.add_argument("--behaviours", nargs="+", choices=BEHAVIOURS, default=BEHAVIOURS)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
     parser.add_argument(
         "--folder",

@@ -18,6 +18,8 @@ CASES = [
     for behaviour in (Behaviour.HEALTHY, Behaviour.FAILS_CHECKS)
 ]
 
+pytestmark = pytest.mark.timeout(300)
+
 
 @dataclass(frozen=True, slots=True)
 class Update:

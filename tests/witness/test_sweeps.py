@@ -7,8 +7,9 @@ from tests.witness.sweep import Case, Prepared, Tally, prepare, sample, sweep_er
 from tests.witness.tracing import Point, TracedBoot
 
 SEED = 5
-KILLS = 4
-FAULTS = 2
+KILLS = 3
+FAULTS = 1
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module", params=profile_names())

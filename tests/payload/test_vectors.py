@@ -1,0 +1,50 @@
+"""The test vector of docs/payload.md is what this code reads and makes."""
+
+import hashlib
+import re
+from pathlib import Path
+
+from agent.payload import Reference, Source, WindowEntry, encode_index, parse_delta_index
+from agent.windows import make_window
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "payload.md"
+BASE = bytes(range(256)) * 4
+
+
+def test_the_vector_of_the_document_is_built_into_its_image() -> None:
+    document = DOCUMENT.read_text()
+    plain, blob = (
+        bytes.fromhex(found) for found in re.findall(r"```\n([0-9a-f\s]{100,})```", document)
+    )
+    packed = re.search(r"the packed index has (\d+)\)", document)
+    image = re.search(r"2048 bytes, SHA-256 `([0-9a-f]{64})`", document)
+    assert packed is not None
+    assert image is not None
+    head = blob[: int(packed[1])]
+
+    index = parse_delta_index(
+        head,
+        sha256=hashlib.sha256(head).hexdigest(),
+        image_bytes=2048,
+        payload_bytes=len(blob),
+        base_bytes=len(BASE),
+    )
+    built = b""
+
+    def fetch(entry: WindowEntry) -> bytes:
+        record = blob[entry.record_offset : entry.record_offset + entry.record_length]
+        assert hashlib.sha256(record).digest() == entry.record_sha256
+        return record
+
+    def gather(reference: Reference) -> bytes:
+        content = built if reference.source is Source.IMAGE else BASE
+        return content[reference.offset : reference.offset + reference.length_bytes]
+
+    for entry in index.entries:
+        window = make_window(entry, fetch, gather)
+        assert window is not None
+        built += window
+
+    assert hashlib.sha256(built).hexdigest() == image[1]
+    assert hashlib.sha256(BASE).hexdigest() in document
+    assert len(encode_index(index)) == len(plain)
