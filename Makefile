@@ -1,7 +1,7 @@
 # Every command of the project. `.ci/run` calls the same targets, so there is one definition of "good".
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-.PHONY: help setup system-packages check test kill-sweep crash-images storm demo wrong-things bench-idle bench-serial
+.PHONY: help setup system-packages check test explore kill-sweep crash-images storm demo wrong-things bench-idle bench-serial bench-delta
 
 # mosquitto, mke2fs and losetup live in sbin, which not every user's PATH has.
 export PATH := $(PATH):/usr/sbin:/sbin
@@ -27,6 +27,9 @@ check: setup ## format, lint, types and the rules of the house
 test: setup system-packages ## run all tests
 	.venv/bin/pytest -n 2 --dist worksteal
 
+explore: setup ## cut the power at every operation and in every recovery, until nothing is new
+	@.venv/bin/lockgate-sim explore --processes 2
+
 kill-sweep: setup system-packages ## kill a real device at every durable system call, and let each fail (hours)
 	@.venv/bin/python -m tests.witness.kill_sweep
 
@@ -48,3 +51,6 @@ bench-idle: setup ## measure what the agent costs while nothing happens
 
 bench-serial: setup system-packages ## measure flashing over serial lines, beside stm32flash and avrdude
 	@.venv/bin/python benchmarks/bench_serial.py
+
+bench-delta: setup system-packages ## measure deltas, beside zstd --patch-from and xdelta3; IMAGES=DIR for your own
+	@.venv/bin/python -m benchmarks.bench_delta $(if $(IMAGES),--images $(IMAGES))

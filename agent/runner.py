@@ -312,24 +312,28 @@ class Runner:
                 raise
 
     def _leave_trial(self, update: Update) -> Move | Reboot:
-        """The reboot is counted before it is asked for: a boot state that is stuck ends the loop.
+        """The boot is counted before its reboot is asked for: a boot state that is stuck ends the loop.
 
         The trial is withdrawn before that: a cut between the two leads back, however often power fails.
+        A reboot that is refused is asked for again and counts once: the trial must not go on for ever.
         Chips are put back here as far as they let themselves; the system from before sees to the rest.
         """
         if self._device.boot.booted() != update.target:
             self._chips.settle()
             return Move(update, Event.BOOTED_PREVIOUS)
-        if update.failures >= REBOOTS_MAX:
+        here = self._device.facts.boot_id
+        if update.boot_id != here and update.failures >= REBOOTS_MAX:
             raise BootControlError(
                 f"slot {update.target} was expected to be left after its trial, it started again "
                 f"{update.failures} times; the bootloader does not go back, see `lockgate doctor`"
             )
         with suppress(BootControlError):  # one that takes no write: one trial boot was granted
             self._device.boot.disarm()
-        self.record(replace(self.journal, update=replace(update, failures=update.failures + 1)))
-        with suppress(MixedError):
-            self._chips.settle(LEAVING_ATTEMPTS)
+        if update.boot_id != here:
+            counted = replace(update, failures=update.failures + 1, boot_id=here)
+            self.record(replace(self.journal, update=counted))
+            with suppress(MixedError):
+                self._chips.settle(LEAVING_ATTEMPTS)
         return Reboot("")
 
     def _stopped(self, update: Update) -> Move:

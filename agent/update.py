@@ -91,8 +91,9 @@ class Update:
     """One attempt to bring one issue of a rollout onto this device.
 
     `manifest_sha256` pins the release: the same name cannot come to mean something else in between.
-    `boot_id` is that of the boot in which the trial was armed. `failures` counts installations that
-    did not end; `attempts` counts trials.
+    `boot_id` is that of the boot in which the trial was armed, or of the last one that was asked to
+    leave it. `failures` counts installations that did not end, or boots into an unhealthy trial;
+    `attempts` counts trials.
     """
 
     id: str

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from agent.errors import StateError
 from agent.strict import NAME
@@ -33,11 +33,44 @@ ADVICE: Final = {
 }
 
 
+class Calls(Protocol):
+    """The system calls on which durability rests, so that they can be counted, failed and taken out."""
+
+    def fsync(self, descriptor: int) -> None:
+        """Make a file's content, or a folder's entries, durable."""
+        ...
+
+    def rename(self, source: str, target: str, folder: int) -> None:
+        """Let a name mean another file of the folder."""
+        ...
+
+    def unlink(self, name: str, folder: int) -> None:
+        """Forget a name in the folder."""
+        ...
+
+
+class LinuxCalls:
+    """The calls of this system."""
+
+    def fsync(self, descriptor: int) -> None:
+        """As `os.fsync`."""
+        os.fsync(descriptor)
+
+    def rename(self, source: str, target: str, folder: int) -> None:
+        """As `os.rename` within one folder."""
+        os.rename(source, target, src_dir_fd=folder, dst_dir_fd=folder)
+
+    def unlink(self, name: str, folder: int) -> None:
+        """As `os.unlink`."""
+        os.unlink(name, dir_fd=folder)
+
+
 class LinuxFiles:
     """Small files in one folder, which is created for its owner alone at the first write."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, calls: Calls | None = None) -> None:
         self._folder = Path(folder)
+        self._calls = calls or LinuxCalls()
         self._durable_folders: set[Path] = set()
         self._settled: set[str] = set()
 
@@ -58,11 +91,11 @@ class LinuxFiles:
         with self._translated("write", name):
             self._make_folders(part)
             with _folder(self._folder, part) as folder:
-                _write(leaf + UNFINISHED, content, folder)
+                _write(leaf + UNFINISHED, content, folder, self._calls)
                 # A cut here leaves the old content and a NAME.new that is never read.
-                os.rename(leaf + UNFINISHED, leaf, src_dir_fd=folder, dst_dir_fd=folder)
+                self._calls.rename(leaf + UNFINISHED, leaf, folder)
                 # A cut here leaves the old content or the new; the caller has not been told yet.
-                os.fsync(folder)
+                self._calls.fsync(folder)
 
     def remove(self, name: str) -> None:
         """Forget a file; a cut inside leaves it whole or gone."""
@@ -73,9 +106,9 @@ class LinuxFiles:
             _folder(self._folder, part) as folder,
         ):
             with suppress(FileNotFoundError):
-                os.unlink(leaf, dir_fd=folder)
+                self._calls.unlink(leaf, folder)
             # Synced even when nothing was there: an earlier removal may not have been.
-            os.fsync(folder)
+            self._calls.fsync(folder)
 
     def names(self, folder: str) -> tuple[str, ...]:
         """The finished files in a folder; none when there is no such folder."""
@@ -94,7 +127,7 @@ class LinuxFiles:
         and that a power cut would still take back.
         """
         if part not in self._settled:
-            os.fsync(folder)
+            self._calls.fsync(folder)
             self._settled.add(part)
 
     def _split(self, name: str) -> tuple[str, str]:
@@ -121,7 +154,7 @@ class LinuxFiles:
                 folder.mkdir(mode=0o700)
         for folder in {self._folder.parent, target.parent}:
             with _folder(folder, "") as descriptor:
-                os.fsync(descriptor)
+                self._calls.fsync(descriptor)
         self._durable_folders.add(target)
 
     @contextmanager
@@ -172,18 +205,18 @@ def _read(leaf: str, folder: int) -> bytes:
         return file.read(CONTENT_BYTES_MAX)
 
 
-def _write(leaf: str, content: bytes, folder: int) -> None:
+def _write(leaf: str, content: bytes, folder: int, calls: Calls) -> None:
     """Store a new file, synced; when that fails, nothing of it stays to fill the disk."""
     with suppress(FileNotFoundError):
-        os.unlink(leaf, dir_fd=folder)  # what a cut left behind
+        calls.unlink(leaf, folder)  # what a cut left behind
     descriptor = os.open(leaf, WRITE_FLAGS, 0o600, dir_fd=folder)
     try:
         with os.fdopen(descriptor, "wb", buffering=0) as file:
             rest = memoryview(content)
             while rest:
                 rest = rest[file.write(rest) :]
-            os.fsync(descriptor)
+            calls.fsync(descriptor)
     except OSError:
         with suppress(OSError):
-            os.unlink(leaf, dir_fd=folder)
+            calls.unlink(leaf, folder)
         raise

@@ -114,6 +114,7 @@ def make_watched_board(
         storage=storage,
         files=SimulatedFiles(power, faults, content=dict(state.files)),
         firmware=firmware(profile, storage, power, startable),
+        may_lose_boot_state=True,
         watched_power=power,
         watched_devices=devices,
     )

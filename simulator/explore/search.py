@@ -147,6 +147,7 @@ class Search:
         for one in visit.ended:
             told = one.outcome if one.code == "ok" else f"{one.outcome} ({one.code})"
             result.outcomes[told] = result.outcomes.get(told, 0) + 1
+        self._judge_ending(node, node.trial_cuts)
         self._cut_everywhere(node, visit)
         result.distinct = len(self._nodes)
 
@@ -184,18 +185,23 @@ class Search:
     def _judge_trials(self) -> None:
         """How few cuts inside trials lead to each state, over all ways there; then each ending."""
         fewest = self._fewest_trial_cuts()
-        attempts_max = self._stage.profile.confirm.attempts_max
-        judge = invariants.ends_as_it_must
         for node in self._nodes.values():
-            cuts = fewest[node.name]
-            finding = judge(
-                self._stage.expected, node.ended, trial_cuts=cuts, attempts_max=attempts_max
-            )
-            if finding is not None:
-                violation = Violation(judge.__name__, finding)
-                self.result.broken.append(Broken(violation, self.chain(node)))
+            if fewest[node.name] < node.trial_cuts:
+                self._judge_ending(node, fewest[node.name])
             if any(one.outcome != self._stage.expected for one in node.ended):
                 self.result.lost_trials += 1
+
+    def _judge_ending(self, node: Node, trial_cuts: int) -> None:
+        """Whether an update may end so after at most this many cuts inside its trials."""
+        finding = invariants.ends_as_it_must(
+            self._stage.expected,
+            node.ended,
+            trial_cuts=trial_cuts,
+            attempts_max=self._stage.profile.confirm.attempts_max,
+        )
+        if finding is not None:
+            violation = Violation(invariants.ends_as_it_must.__name__, finding)
+            self.result.broken.append(Broken(violation, self.chain(node)))
 
     def _fewest_trial_cuts(self) -> dict[int, int]:
         root = next(iter(self._nodes))

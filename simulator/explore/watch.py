@@ -127,7 +127,7 @@ class Watch:
         scale = self.stage.scale
         self.judge(
             invariants.little_is_lost,
-            invariants.little_is_lost(unflushed, scale.window_bytes, scale.flush_bytes),
+            invariants.little_is_lost(unflushed, scale.flush_bytes),
         )
 
     def picture(self) -> Picture:

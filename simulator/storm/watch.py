@@ -1,6 +1,7 @@
 """Safety: looks at a device at every boot and at every record, and notes what must never be."""
 
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Final
 
 from agent import floor as floors
@@ -27,6 +28,8 @@ from simulator.trace import Line
 
 STARTS: Final = frozenset({"boot", "! panic", "! hang"})
 ARMED: Final = frozenset({State.SWITCHED, State.TRIAL})
+NEWS: Final = timedelta(minutes=5)
+"""A halt may come while the device looks, and a slow repository takes minutes for one look."""
 FILES_MAX: Final = 48
 FILES_BYTES_MAX: Final = 256 * 1024
 """Small files of one device in a storm: what is left over must not grow."""
@@ -156,7 +159,8 @@ class Watch:
             self._check_begun(update)
         if before.update is not None and before.update.state is not State.SWITCHED:
             self._check_switch(update)
-        self._hold(ended_is_not_begun_again(before, journal))
+        if update.rollout:  # whoever goes back by hand may do so as often as they like
+            self._hold(ended_is_not_begun_again(before, journal))
         self._hold(confirmed_is_on_the_floor(journal, self._floor))
         self._check_update(update)
 
@@ -178,7 +182,9 @@ class Watch:
         bench = self.bench
         if update.state is not State.SWITCHED or not bench.honest or bench.jumped:
             return
-        if halted(update.rollout, update.reissue, Halts("", bench.operator.halts)):
+        old = bench.clock.true_time() - NEWS
+        halts = tuple(halt for halt in bench.operator.halts if halt.at < old)
+        if halted(update.rollout, update.reissue, Halts("", halts)):
             self._say(f"{update.rollout}, issue {update.reissue}, was halted, and switches")
 
     def _check_update(self, update: Update) -> None:

@@ -137,6 +137,11 @@ def on_trial(bench: Bench) -> Runner:
     return bench.at(UPDATE)
 
 
+def in_another_boot(bench: Bench, runner: Runner) -> Runner:
+    assert runner.update is not None
+    return bench.runner(replace(runner.journal, update=replace(runner.update, boot_id="before")))
+
+
 def test_an_update_that_is_accepted_is_durable_and_for_the_slot_that_does_not_run(
     bench: Bench,
 ) -> None:
@@ -308,12 +313,22 @@ def test_an_unhealthy_trial_is_left_also_when_the_boot_state_takes_no_write(benc
     bench.switch.fails = "disarm"
     for _ in range(REBOOTS_MAX):
         assert runner.step() == Reboot("")
+        runner = in_another_boot(bench, runner)
     with pytest.raises(BootControlError, match="does not go back"):
         runner.step()
     bench.switch.fails, bench.switch.running = "", "a"
     runner.settle()
     (report,) = runner.journal.reports
     assert (report.outcome, report.code, report.detail) == (Outcome.REVERTED, "unhealthy", "smoke")
+
+
+def test_an_unhealthy_trial_asks_for_its_reboot_until_one_is_granted(bench: Bench) -> None:
+    runner = on_trial(bench)
+    bench.said = SAYS_UNHEALTHY
+    runner.step()
+    for _ in range(3 * REBOOTS_MAX):  # each of them refused: the boot is the same
+        assert runner.step() == Reboot("")
+    assert in_another_boot(bench, runner).step() == Reboot("")
 
 
 def test_what_time_cannot_mend_is_given_up_at_once(bench: Bench) -> None:

@@ -1,6 +1,7 @@
 import pytest
 
-from tests.payload.pair import Made, made, make_ext4
+from benchmarks.software import make_ext4
+from tests.payload.pair import Made, made
 
 
 @pytest.fixture(scope="session")

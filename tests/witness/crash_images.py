@@ -26,12 +26,12 @@ def main(arguments: list[str]) -> int:
     folder = Path(tempfile.mkdtemp(prefix="lockgate-crash-", dir=options.folder))
     began_s = time.monotonic()
     try:
-        ext4 = _ext4(folder, options)
         fat = _fat(folder, options.seed)
+        show_fat(fat)
+        ext4 = _ext4(folder, options)
+        show_ext4(ext4)
     finally:
         shutil.rmtree(folder)
-    show_ext4(ext4)
-    show_fat(fat)
     wrong = judge(ext4, fat)
     for line in wrong:
         say(f"VIOLATION {line}")
@@ -48,6 +48,7 @@ def _ext4(folder: Path, options: argparse.Namespace) -> dict[str, Findings]:
             place = folder / f"{profile}-{behaviour}"
             recorded = ext4_images.record(place, profile, options.seed, behaviour=behaviour)
             found[name] = ext4_images.judge(recorded, folder, say)
+            say(f"  {found[name].images} images, {len(found[name].violations)} violations")
             shutil.rmtree(place)
     say("ext4: without the sync of the folder")
     careless = ext4_images.record(
@@ -72,7 +73,7 @@ def _fat(folder: Path, seed: int) -> dict[str, FatFindings]:
         }
         for name, write in ways.items():
             say(f"FAT: {name}")
-            place = folder / name.replace(" ", "-")
+            place = folder / f"{kind}-{write.__name__}"
             found[name] = fat_images.judge(*fat_images.record(place, kind, write), folder, seed)
             shutil.rmtree(place)
     return found

@@ -26,7 +26,7 @@ from tests.witness.logged_disk import logged_disk
 
 KINDS: Final[Mapping[str, tuple[int, tuple[str, ...]]]] = {
     "FAT12": (1024, ("-F", "12")),
-    "FAT16": (8 * 1024, ("-F", "16")),
+    "FAT16": (8 * 1024, ("-F", "16", "-s", "1")),
     "FAT32": (34 * 1024, ("-F", "32", "-s", "1")),
 }
 """Size in KiB, and options of mkfs.vfat."""
