@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from agent.errors import ProfileError
+from agent.flash.select import ChipSettings, parse_chip
 from agent.release import SLOTS
 from agent.strict import NAME, Fields, Refusal
 
 SCHEMA: Final = 1
 FILE_BYTES_MAX: Final = 64 * 1024
+MICROCONTROLLERS_MAX: Final = 16
 SlotName = Literal["a", "b"]
 
 
@@ -94,6 +96,20 @@ class ConfirmSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Microcontroller:
+    """One chip on a serial port: the component of this name takes images for this hardware id.
+
+    `allow_one_way` is the owner's word that an update may replace an image which nobody can bring back:
+    that with which the chip came, where its protocol cannot read it and has no second slot.
+    """
+
+    name: str
+    hardware_id: str
+    settings: ChipSettings
+    allow_one_way: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class BoardProfile:
     """One kind of board."""
 
@@ -102,6 +118,7 @@ class BoardProfile:
     boot: BootSettings
     slots: Mapping[SlotName, Slot]
     confirm: ConfirmSettings
+    microcontrollers: tuple[Microcontroller, ...] = ()
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -133,6 +150,7 @@ def parse_profile(content: bytes, source: str) -> BoardProfile:
         boot=boot,
         slots=pair,
         confirm=_confirm(fields.table("confirm")),
+        microcontrollers=_microcontrollers(fields),
     )
     fields.done()
     _check_pair(profile, refusal)
@@ -150,8 +168,36 @@ def _check_pair(profile: BoardProfile, refusal: Refusal) -> None:
     devices = [*slot_a.parts.values(), *slot_b.parts.values(), *_boot_devices(profile.boot)]
     if len(set(devices)) != len(devices):
         refusal.raise_it("slots", "each device may be named once; one stands for two things")
+    _check_microcontrollers(profile, refusal)
     if slot_a.boot_partition is not None and slot_a.boot_partition == slot_b.boot_partition:
         refusal.raise_it("slots.b.boot_partition", "another number than slot a's was expected")
+
+
+def _check_microcontrollers(profile: BoardProfile, refusal: Refusal) -> None:
+    chips = profile.microcontrollers
+    if len({SLOTS, *(chip.name for chip in chips)}) != 1 + len(chips):
+        refusal.raise_it(
+            "microcontrollers", f"a name of its own for each was expected, and not {SLOTS}"
+        )
+    if len({chip.settings.port for chip in chips}) != len(chips):
+        refusal.raise_it("microcontrollers", "a port of its own for each was expected")
+    if any(chip.hardware_id == profile.hardware_id for chip in chips):
+        refusal.raise_it("microcontrollers", "another hardware id than the board's was expected")
+
+
+def _microcontrollers(fields: Fields) -> tuple[Microcontroller, ...]:
+    if "microcontrollers" not in fields:
+        return ()
+    rows = fields.tables("microcontrollers", length_max=MICROCONTROLLERS_MAX)
+    return tuple(
+        Microcontroller(
+            name=row.name("name"),
+            hardware_id=row.text("hardware_id", length_max=128),
+            allow_one_way=row.boolean("allow_one_way", default=False),
+            settings=parse_chip(row),  # takes all the other keys
+        )
+        for row in rows
+    )
 
 
 def _boot_devices(boot: BootSettings) -> tuple[str, ...]:

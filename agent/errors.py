@@ -175,6 +175,13 @@ class FlashRefusedError(FlashError):
     retry = Retry.NEVER
 
 
+class MixedError(FlashError):
+    """Beside the system that runs is a microcontroller that does not hold what belongs there."""
+
+    code = "flash-mixed"
+    exit_status = 56
+
+
 class RefusedError(UpdateError):
     """Signed and intact, but not for this device: another hardware id, halted, or tried and failed."""
 
@@ -187,6 +194,13 @@ class HardwareError(RefusedError):
 
     code = "refused-hardware"
     exit_status = 41
+
+
+class PairError(RefusedError):
+    """A system and a microcontroller's image would meet that are not made for each other."""
+
+    code = "refused-pair"
+    exit_status = 42
 
 
 class ConfigError(UpdateError):

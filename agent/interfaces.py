@@ -9,10 +9,15 @@ cut inside a call leaves what the protocol's docstring says.
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+from agent.errors import FlashLineError
+
+if TYPE_CHECKING:
+    from agent.flash.entry import GpioPins
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,6 +295,30 @@ class SerialLine(Protocol):
         ...
 
 
+class SerialPorts(Protocol):
+    """What leads to microcontrollers. Raises `FlashLineError`."""
+
+    def line(self, path: str) -> SerialLine:
+        """The port at this path, not opened yet: whether it is there shows then."""
+        ...
+
+    def pins(self) -> "GpioPins | None":
+        """The pins of this computer; None where there are none."""
+        ...
+
+
+class NoSerialPorts:
+    """The `SerialPorts` of a device without any."""
+
+    def line(self, path: str) -> SerialLine:
+        """Refuse, with `FlashLineError`."""
+        raise FlashLineError(f"{path}: a serial port was expected, this device has none")
+
+    def pins(self) -> "GpioPins | None":
+        """None."""
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """All the seams of one device: the only thing that differs between hardware and simulation."""
@@ -302,3 +331,4 @@ class World:
     system: System
     random: Random
     scratch: Scratch
+    serial: SerialPorts = field(default_factory=NoSerialPorts)

@@ -12,11 +12,12 @@ from typing import Final
 
 from agent.board import SlotName
 from agent.errors import StateError
+from agent.firmware import ChipRecord, Firmware, firmware_fields, firmwares_fields, records_fields
 from agent.interfaces import Files
 from agent.release import Payload
 from agent.report import Outcome, Report, report_document, report_fields
 from agent.strict import Fields, Refusal, encode_json, format_time, load_json
-from agent.update import Installation, State, Update
+from agent.update import ChipInstallation, Installation, State, Update
 
 SCHEMA: Final = 1
 FILE: Final = "journal.json"
@@ -29,12 +30,14 @@ REPORTS_MAX: Final = 64
 class Installed:
     """What a slot holds, as far as this device has confirmed or reverted it.
 
-    `images` are the SHA-256 of the images, by part; empty when they were not recorded.
+    `images` are the SHA-256 of the images, by part; empty when they were not recorded. `chips` are the
+    images that belong beside this system, by microcontroller; one that is not named is as it came.
     """
 
     release: str
     counter: int
     images: Mapping[str, str] = field(default_factory=dict)
+    chips: Mapping[str, Firmware] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,7 @@ class Journal:
     installed: Mapping[SlotName, Installed] = field(default_factory=dict)
     history: tuple[Tried, ...] = ()
     deferred_until: datetime | None = None
+    chips: Mapping[str, ChipRecord] = field(default_factory=dict)
 
     def tried(self, rollout: str, reissue: int) -> bool:
         """Whether this issue of a rollout has already ended on this device."""
@@ -115,6 +119,7 @@ def encode(journal: Journal) -> bytes:
         "installed": {slot: asdict(one) for slot, one in journal.installed.items()},
         "history": [{**asdict(past), "at": format_time(past.at)} for past in journal.history],
         "deferred_until": format_time(journal.deferred_until) if journal.deferred_until else "",
+        "chips": {name: asdict(record) for name, record in journal.chips.items()},
     }
     digest = hashlib.sha256(encode_json(body)).hexdigest()
     return encode_json({"schema": SCHEMA, "body": body, "sha256": digest})
@@ -137,6 +142,7 @@ def decode(content: bytes) -> Journal:
         installed={slot: _installed(installed.table(slot)) for slot in slots if slot in installed},
         history=tuple(_tried(row) for row in body.tables("history")),
         deferred_until=body.time("deferred_until") if deferred else None,
+        chips=records_fields(body, "chips"),
     )
     installed.done()
     return journal
@@ -148,6 +154,7 @@ def _installed(fields: Fields) -> Installed:
         release=fields.text("release"),
         counter=fields.integer("counter", 0),
         images={part: images.sha256(part) for part in images.raw} if images else {},
+        chips=firmwares_fields(fields, "chips"),
     )
 
 
@@ -182,6 +189,19 @@ def _update(fields: Fields) -> Update:
         detail=fields.text("detail"),
         fetched_bytes=fields.integer("fetched_bytes", 0),
         written_bytes=fields.integer("written_bytes", 0),
+        chips=tuple(_chip(row) for row in fields.tables("chips")) if "chips" in fields else (),
+    )
+
+
+def _chip(fields: Fields) -> ChipInstallation:
+    firmware = firmware_fields(fields, "firmware")
+    if firmware is None:
+        fields.refuse("firmware", "an image was expected")
+    there = fields.raw.get("installation") is not None
+    return ChipInstallation(
+        chip=fields.name("chip"),
+        firmware=firmware,
+        installation=_installation(fields.table("installation")) if there else None,
     )
 
 

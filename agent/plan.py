@@ -68,7 +68,7 @@ def _installation(release: Release, image: Image, size_bytes: int, base: str) ->
         part=image.part,
         length_bytes=image.length_bytes,
         sha256=image.sha256,
-        payload=_full(release, image),
+        payload=full_payload(release, image),
         delta=_delta(image, base),
     )
 
@@ -82,7 +82,8 @@ def _delta(image: Image, base: str) -> Payload | None:
     return min(deltas, key=lambda one: one.length_bytes, default=None)
 
 
-def _full(release: Release, image: Image) -> Payload:
+def full_payload(release: Release, image: Image) -> Payload:
+    """The payload that needs nothing but itself. Raises `RefusedError` when there is none."""
     for payload in image.payloads:
         if payload.kind == FULL:
             return payload

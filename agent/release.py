@@ -8,12 +8,19 @@
                                "index_bytes": N, "index_sha256": HEX},
                               {"kind": "delta", ..., "base_sha256": HEX, "base_bytes": N}]}]}
 
+An image for a microcontroller has the name from the board profile as its `component`, the part
+`firmware`, the chip's own hardware id, and the release counters of the systems that it works with, its
+own release among them or not:
+
+     {"hardware_id": TEXT, "component": NAME, "part": "firmware", ...,
+      "hosts": {"counter_min": N, "counter_max": N}}
+
 `blob` is the payload's SHA-256 and its name in the repository, `blobs/HEX`; `base_sha256` and
 `base_bytes` name the image that a delta builds upon. A payload of a kind that is not known here is as if
 it were not there: a release may have some for newer agents.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Final
 
@@ -51,8 +58,23 @@ class Payload:
 
 
 @dataclass(frozen=True, slots=True)
+class Hosts:
+    """The release counters of the systems that a microcontroller's image works with, both included."""
+
+    counter_min: int
+    counter_max: int
+
+    def allow(self, counter: int) -> bool:
+        """Whether it works with the system of this release counter."""
+        return self.counter_min <= counter <= self.counter_max
+
+
+@dataclass(frozen=True, slots=True)
 class Image:
-    """The bytes that must end up on one part of one component of boards with this hardware id."""
+    """The bytes that must end up on one part of one component of boards with this hardware id.
+
+    `hosts` is None for slots, and never for a microcontroller.
+    """
 
     hardware_id: str
     component: str
@@ -60,6 +82,7 @@ class Image:
     length_bytes: int
     sha256: str
     payloads: tuple[Payload, ...]
+    hosts: Hosts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +123,10 @@ def parse_release(content: bytes) -> Release:
 
 
 def _image(fields: Fields) -> Image:
+    component = fields.name("component")
     image = Image(
         hardware_id=fields.text("hardware_id", length_max=128),
-        component=fields.name("component"),
+        component=component,
         part=fields.name("part"),
         length_bytes=fields.integer("length_bytes", 1, IMAGE_BYTES_MAX),
         sha256=fields.sha256("sha256"),
@@ -111,9 +135,18 @@ def _image(fields: Fields) -> Image:
             for row in fields.tables("payloads", length_max=64)
             if row.name("kind") in (FULL, DELTA)
         ),
+        hosts=None if component == SLOTS else hosts_fields(fields.table("hosts")),
     )
     fields.done()
     return image
+
+
+def hosts_fields(fields: Fields) -> Hosts:
+    """The table that says which systems an image works with."""
+    low = fields.integer("counter_min", 0)
+    hosts = Hosts(low, fields.integer("counter_max", low))
+    fields.done()
+    return hosts
 
 
 def _payload(fields: Fields) -> Payload:
@@ -165,6 +198,7 @@ def encode_release(release: Release) -> bytes:
                     "length_bytes": image.length_bytes,
                     "sha256": image.sha256,
                     "payloads": [payload_document(payload) for payload in image.payloads],
+                    **({} if image.hosts is None else {"hosts": asdict(image.hosts)}),
                 }
                 for image in release.images
             ],

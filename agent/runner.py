@@ -4,61 +4,54 @@ Each step looks at the state, does the one thing that comes next, and returns wh
 is made before anything that depends on it. The docstring of each step says what a cut inside it leaves.
 """
 
-from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, assert_never
 
 from agent import floor
 from agent.account import past_of, report_of
 from agent.board import SlotName, other
+from agent.bookkeeping import (
+    accepted,
+    blamed,
+    going_back,
+    issue,
+    with_summary,
+    with_target,
+    without_target,
+)
+from agent.chip_plan import plan_chips
+from agent.chips import LEAVING_ATTEMPTS, Chips
 from agent.device import Device
-from agent.errors import BootControlError, FetchError, Retry, TrustError, UpdateError
+from agent.errors import (
+    BootControlError,
+    FetchError,
+    FlashError,
+    MixedError,
+    Retry,
+    TrustError,
+    UpdateError,
+)
 from agent.health import Verdict, examine
 from agent.install import Install, Job, Meter, install
-from agent.journal import Installed, Journal, store
+from agent.journal import Journal, store
+from agent.moves import Hooks as Hooks  # noqa: PLC0414  # its users know it from here
+from agent.moves import Move as Move  # noqa: PLC0414  # as above
+from agent.moves import Narrator
+from agent.moves import Reboot as Reboot  # noqa: PLC0414  # as above
 from agent.plan import make_plan
 from agent.policy import Proceed, decide, halted
-from agent.report import clean
 from agent.rollout import Rollout
 from agent.update import Event, State, Update, advance, resume
 
 FAILURES_MAX: Final = 5
 """Installations that may fail for other reasons than the network before the update is given up."""
-
-
+MENDING_MAX: Final = 12
+"""Tries to bring chips where they belong, in about an hour: somebody may have to put a plug back."""
 TRIAL_BOOTS: Final = 1
 """Boots that one attempt grants, on every bootloader: the durable count of attempts is ours."""
 REBOOTS_MAX: Final = 6
 """Reboots out of an unhealthy trial before the device says that it cannot get out."""
-
-
-@dataclass(frozen=True, slots=True)
-class Move:
-    """Something happened to the update, which may carry more than before."""
-
-    update: Update
-    event: Event
-
-
-@dataclass(frozen=True, slots=True)
-class Reboot:
-    """The next step is a reboot with this argument."""
-
-    argument: str
-
-
-@dataclass(frozen=True, slots=True)
-class Hooks:
-    """What the steps need of whoever runs them.
-
-    `tend` keeps the link for so many seconds and says whether there is a session; `asked` is the
-    verdict of someone at the device on a trial; `changed` is told of each new journal.
-    """
-
-    tend: Callable[[float], bool]
-    asked: Callable[[], Verdict | None]
-    changed: Callable[[Journal], None]
 
 
 class Runner:
@@ -73,6 +66,7 @@ class Runner:
         self.journal = journal
         self.meter = Meter()
         self._interrupted = False
+        self._chips = Chips(device, self, Narrator(device.world, hooks).say)
 
     @property
     def update(self) -> Update | None:
@@ -99,11 +93,12 @@ class Runner:
                 booted=boot.booted(),
                 default=boot.default(),
                 same_boot=update.boot_id == self._device.facts.boot_id,
+                chips_settled=self._chips.settled,
             )
             if event is None:
                 return
             if event is Event.GAVE_UP:
-                update = _blamed(update, "boot-control", "the slots changed under the update")
+                update = blamed(update, "boot-control", "the slots changed under the update")
             if event is Event.HEALTH_CONFIRMED:
                 # What was read may come from a process that did not live to flush it: a cut after
                 # the report would take it back.
@@ -122,15 +117,7 @@ class Runner:
         if boot.armed():  # left by an update that failed while it armed; its slot is written next
             boot.disarm()
         target = other(booted)
-        update = Update(
-            id=f"{rollout.id}/{rollout.reissue}/{rollout.release}",  # names have dots, and no slash
-            rollout=rollout.id,
-            reissue=rollout.reissue,
-            release=rollout.release,
-            counter=rollout.counter,
-            state=State.ACCEPTED,
-            target=target,
-        )
+        update = accepted(rollout, target)
         self.meter, self._interrupted = Meter(), False
         self.record(replace(self.journal, update=update))
 
@@ -142,17 +129,14 @@ class Runner:
             raise BootControlError(
                 f"slot {target} holds nothing that ever ran here whole; there is nothing to go back to"
             )
-        update = Update(
-            id=f"revert.{self._device.world.random.token()}",
-            rollout="",
-            reissue=0,
-            release=previous.release,
-            counter=previous.counter,
-            state=State.INSTALLED,
-            target=target,
-            detail="someone at the device asked to go back",
-        )
+        update = going_back(previous, target, self._device.world.random.token())
+        update = replace(update, chips=self._chips.going_back(target))
         self.record(replace(self.journal, update=update))
+
+    def mend(self) -> None:
+        """Bring chips that an update left behind to what belongs here. Raises `MixedError`."""
+        if self.update is None and not self._chips.settled:
+            self._chips.settle()
 
     def step(self) -> Reboot | None:
         """Take the next step of the update that is under way, and record it.
@@ -198,7 +182,7 @@ class Runner:
             )
             if (
                 rollout is None
-                or _issue(rollout) != (update.reissue, update.release, update.counter)
+                or issue(rollout) != (update.reissue, update.release, update.counter)
                 or halted(update.rollout, update.reissue, session.halts())
             ):
                 return self._stopped(update)
@@ -211,7 +195,15 @@ class Runner:
                 self._device.sizes(update.target),
                 known.images if known else {},
             )
-        planned = replace(update, installations=plan, manifest_sha256=manifest_sha256)
+            chips = plan_chips(
+                release,
+                self._device.profile,
+                known.chips if known else {},
+                self.journal.chips,
+                self._device.running(self.journal).counter,
+            )
+        self._chips.check_ways_back(chips)
+        planned = replace(update, installations=plan, chips=chips, manifest_sha256=manifest_sha256)
         return Move(planned, Event.PLAN_MADE)
 
     def _install(self, update: Update) -> Move:
@@ -230,6 +222,7 @@ class Runner:
         )
         self.meter.done_bytes = 0
         self._install_images(jobs, device.world.repository, self.meter, self._breathe)
+        self._chips.prepare(update, self._breathe)
         self._interrupted = False
         return Move(
             replace(
@@ -245,12 +238,16 @@ class Runner:
         self._hooks.tend(0.0)
 
     def _start_trial(self, update: Update) -> Move:
-        """The attempt is counted before the switch: a cut between them costs one attempt."""
+        """The attempt is counted before the switch: a cut between them costs one attempt.
+
+        Chips from a trial that was lost are put back first, whatever comes then.
+        """
+        self._chips.settle()
         if update.attempts >= self._device.profile.confirm.attempts_max:
             told = (
                 f"{update.attempts} trials ended without a verdict; the last one did not come back"
             )
-            return Move(_blamed(update, "trial-lost", told), Event.TRIALS_USED_UP)
+            return Move(blamed(update, "trial-lost", told), Event.TRIALS_USED_UP)
         if update.rollout and not self._still_wanted(update):
             return self._stopped(update)
         armed = replace(update, boot_id=self._device.facts.boot_id)
@@ -274,19 +271,36 @@ class Runner:
         return not isinstance(decision, Proceed) or decision.rollout.counter <= update.counter
 
     def _judge(self, update: Update) -> Move:
-        """A cut before the confirmation counts as one trial; one after it is found by `settle`."""
+        """A cut before the confirmation counts as one trial; one after it is found by `settle`.
+
+        The system's confirmation decides for the chips too: before it they go back, after it forward.
+        """
+        if update.chips and self._device.boot.default() == update.target:
+            self._confirm(update.target)  # what was read may not be on the medium yet
+            self._chips.settle()
+            return Move(update, Event.HEALTH_CONFIRMED)
+        try:
+            self._chips.bring_forward()
+            verdict = self._verdict()
+            if verdict.healthy:
+                self._chips.check_trials()
+        except FlashError as error:
+            return Move(blamed(update, error.code, str(error)), Event.HEALTH_FAILED)
+        if not verdict.healthy:
+            return Move(blamed(update, "unhealthy", verdict.detail), Event.HEALTH_FAILED)
+        self._confirm(update.target)
+        self._chips.settle()
+        return Move(replace(update, detail=verdict.detail), Event.HEALTH_CONFIRMED)
+
+    def _verdict(self) -> Verdict:
         world = self._device.world
-        verdict = examine(
+        return examine(
             self._device.profile.confirm,
             world.system,
             world.clock,
             self._hooks.tend,
             self._hooks.asked,
         )
-        if not verdict.healthy:
-            return Move(_blamed(update, "unhealthy", verdict.detail), Event.HEALTH_FAILED)
-        self._confirm(update.target)
-        return Move(replace(update, detail=verdict.detail), Event.HEALTH_CONFIRMED)
 
     def _confirm(self, target: SlotName) -> None:
         """An error after the write took effect must not call a slot unhealthy that starts by default."""
@@ -297,34 +311,39 @@ class Runner:
             if boot.default() != target:
                 raise
 
-    def _leave_trial(self, update: Update) -> Reboot:
+    def _leave_trial(self, update: Update) -> Move | Reboot:
         """The boot is counted before its reboot is asked for: a boot state that is stuck ends the loop.
 
         The trial is withdrawn before that: a cut between the two leads back, however often power fails.
         A reboot that is refused is asked for again and counts once: the trial must not go on for ever.
+        Chips are put back here as far as they let themselves; the system from before sees to the rest.
         """
+        if self._device.boot.booted() != update.target:
+            self._chips.settle()
+            return Move(update, Event.BOOTED_PREVIOUS)
         here = self._device.facts.boot_id
         if update.boot_id != here and update.failures >= REBOOTS_MAX:
             raise BootControlError(
                 f"slot {update.target} was expected to be left after its trial, it started again "
                 f"{update.failures} times; the bootloader does not go back, see `lockgate doctor`"
             )
-        with suppress(
-            BootControlError
-        ):  # a boot state that takes no write: one trial boot was granted
+        with suppress(BootControlError):  # one that takes no write: one trial boot was granted
             self._device.boot.disarm()
         if update.boot_id != here:
             counted = replace(update, failures=update.failures + 1, boot_id=here)
             self.record(replace(self.journal, update=counted))
+            with suppress(MixedError):
+                self._chips.settle(LEAVING_ATTEMPTS)
         return Reboot("")
 
     def _stopped(self, update: Update) -> Move:
         told = "the rollout was halted, withdrawn or overtaken before this device had switched"
-        return Move(_blamed(update, "halted", told), Event.GAVE_UP)
+        return Move(blamed(update, "halted", told), Event.GAVE_UP)
 
     def _given_up(self, update: Update, error: UpdateError) -> Move:
         """Give up what time cannot mend; raise the error again when it may."""
-        if isinstance(error, FetchError) or update.state is State.UNHEALTHY:
+        in_target = self._device.boot.booted() == update.target
+        if isinstance(error, FetchError) or (update.state is State.UNHEALTHY and in_target):
             raise error
         if isinstance(error, TrustError) and update.state is State.ACCEPTED:
             # A mirror that lies once must not end what was signed, and nothing is written yet.
@@ -332,11 +351,13 @@ class Runner:
                 raise error
             return self._stopped(update)
         failed = replace(update, failures=update.failures + 1)
-        if error.retry is Retry.LATER and failed.failures < FAILURES_MAX:
+        limit = MENDING_MAX if isinstance(error, MixedError) else FAILURES_MAX
+        if error.retry is Retry.LATER and failed.failures < limit:
             self.record(replace(self.journal, update=failed))
             raise error
-        event = Event.HEALTH_FAILED if update.state is State.TRIAL else Event.GAVE_UP
-        return Move(_blamed(update, error.code, str(error)), event)
+        on_trial = update.state is State.TRIAL and not isinstance(error, MixedError)
+        event = Event.HEALTH_FAILED if on_trial else Event.GAVE_UP  # mixed: it is confirmed already
+        return Move(blamed(update, error.code, str(error)), event)
 
     def _apply(self, move: Move) -> None:
         """Record a move; what ends an update is recorded together with its report."""
@@ -345,17 +366,23 @@ class Runner:
             # U-Boot does not flush its own way back: a cut could bring the trial up once more.
             self._device.boot.disarm()
         journal = replace(self.journal, update=update)
-        if (
-            update.state is State.PLANNED
-        ):  # from here on the standby slot holds nothing to go back to
-            journal = replace(journal, installed=_without(journal, update))
+        if update.state is State.PLANNED:  # the standby slot holds nothing to go back to any more
+            journal = replace(journal, installed=without_target(journal, update))
         if update.finished:
-            if update.state is State.CONFIRMED:
+            if update.state is State.CONFIRMED or self._stays(update):
                 self._raise_counter(update.counter)
-                journal = replace(journal, installed=_with(journal, update))
+                journal = replace(journal, installed=with_target(journal, update))
+            update = replace(update, detail=with_summary(update.detail, self._chips.summary()))
+            journal = replace(journal, update=update)
             journal = journal.with_report(report_of(self._device, update))
             journal = journal.with_history(past_of(self._device, update))
         self.record(journal)
+        if update.finished and self._device.profile.microcontrollers:
+            self._chips.tidy()
+
+    def _stays(self, update: Update) -> bool:
+        """Whether the system was confirmed, and then a chip did not follow for good."""
+        return update.code == MixedError.code and self._device.boot.default() == update.target
 
     def _raise_counter(self, counter: int) -> None:
         """Before the record that says confirmed: a cut between them is settled by doing it again."""
@@ -364,24 +391,3 @@ class Runner:
         raised = floor.raise_counter(known, counter)
         if raised != known:
             floor.store(files, raised)
-
-
-def _issue(rollout: Rollout) -> tuple[int, str, int]:
-    return rollout.reissue, rollout.release, rollout.counter
-
-
-def _without(journal: Journal, update: Update) -> dict[SlotName, Installed]:
-    return {slot: one for slot, one in journal.installed.items() if slot != update.target}
-
-
-def _with(journal: Journal, update: Update) -> dict[SlotName, Installed]:
-    images: Mapping[str, str] = {one.part: one.sha256 for one in update.installations}
-    if not images and (
-        known := journal.installed.get(update.target)
-    ):  # gone back to, not installed
-        images = known.images
-    return {**journal.installed, update.target: Installed(update.release, update.counter, images)}
-
-
-def _blamed(update: Update, code: str, detail: str) -> Update:
-    return replace(update, code=code, detail=clean(detail))

@@ -12,7 +12,7 @@ from agent.agenda import Agenda
 from agent.board import BoardProfile
 from agent.config import Config
 from agent.device import Device
-from agent.errors import NoticeError, Retry, StateError, UpdateError
+from agent.errors import MixedError, NoticeError, Retry, StateError, UpdateError
 from agent.health import Verdict
 from agent.interfaces import World
 from agent.journal import Installed, Journal
@@ -114,7 +114,9 @@ class Shift:
             config.timing.retry_max_s,
         )
         self._agenda = Agenda(world.clock, world.random, config.timing)
-        hooks = Hooks(tend=self._tend, asked=self._verdict_asked, changed=self._show)
+        hooks = Hooks(
+            tend=self._tend, asked=self._verdict_asked, changed=self._show, told=self._tell_step
+        )
         self._runner = runner(device, Journal(), hooks)
         self._status: Status | None = None
         self._shown_s = 0.0
@@ -223,6 +225,7 @@ class Shift:
         reboot = self._runner.step()
         self._agenda.succeeded()
         if self._runner.update is None:
+            self._detail = ""
             self._link.speak_again()
         return None if reboot is None else self._reboot_after(reboot)
 
@@ -239,6 +242,10 @@ class Shift:
 
     def _check(self) -> Decision:
         """Refresh, decide, and begin an update if the signed policy says so."""
+        try:
+            self._runner.mend()
+        except MixedError as error:  # a release may be what mends it
+            self._detail = f"{error.code}: {error}"
         self._agenda.checking()
         with self._device.session() as session:
             now = self._device.now()
@@ -290,6 +297,10 @@ class Shift:
             except StateError as error:  # sent again later; the fleet stores it once
                 self._detail = f"{error.code}: {error}"
         return self._link.connected
+
+    def _tell_step(self, told: str) -> None:
+        self._detail = told
+        self._show_progress()
 
     def _heed_stop(self) -> None:
         if self._stop():

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Final
 
 from agent.board import SlotName
+from agent.firmware import Firmware
 from agent.release import Payload
 
 
@@ -77,6 +78,15 @@ class Installation:
 
 
 @dataclass(frozen=True, slots=True)
+class ChipInstallation:
+    """One image for one microcontroller; without `installation` its bytes are on the device already."""
+
+    chip: str
+    firmware: Firmware
+    installation: Installation | None
+
+
+@dataclass(frozen=True, slots=True)
 class Update:
     """One attempt to bring one issue of a rollout onto this device.
 
@@ -102,6 +112,7 @@ class Update:
     detail: str = ""
     fetched_bytes: int = 0
     written_bytes: int = 0
+    chips: tuple[ChipInstallation, ...] = ()
 
     @property
     def finished(self) -> bool:
@@ -122,11 +133,20 @@ def advance(update: Update, event: Event) -> Update:
     return replace(update, state=following, attempts=attempts)
 
 
-def resume(update: Update, *, booted: SlotName, default: SlotName, same_boot: bool) -> Event | None:
+def resume(
+    update: Update,
+    *,
+    booted: SlotName,
+    default: SlotName,
+    same_boot: bool,
+    chips_settled: bool = True,
+) -> Event | None:
     """What the hardware says has happened since the state was recorded; None when nothing has.
 
     The hardware is right, the record is intent. `same_boot` means that the trial was armed in this
     very boot: the reboot has not happened yet, so nothing can be read from the slot that runs.
+    While the microcontrollers do not hold what belongs to the slot that is here to stay, it has not
+    ended: a step brings them there.
     """
     in_target, confirmed = booted == update.target, default == update.target
     match update.state:
@@ -141,13 +161,13 @@ def resume(update: Update, *, booted: SlotName, default: SlotName, same_boot: bo
             return None if same_boot else Event.BOOTED_PREVIOUS
         case State.TRIAL:
             if in_target:
-                return Event.HEALTH_CONFIRMED if confirmed else None
+                return Event.HEALTH_CONFIRMED if confirmed and chips_settled else None
             return Event.GAVE_UP if confirmed else Event.BOOTED_PREVIOUS
         case State.UNHEALTHY:
             if in_target:
                 return (
                     Event.GAVE_UP if confirmed else None
                 )  # the default cannot be left by a reboot
-            return Event.BOOTED_PREVIOUS
+            return Event.BOOTED_PREVIOUS if chips_settled else None
         case State.CONFIRMED | State.REVERTED | State.FAILED:
             return None

@@ -11,14 +11,16 @@ from functools import partial
 
 from agent.board import BoardProfile, SlotName, other
 from agent.errors import InstallError
-from agent.interfaces import SystemFacts
+from agent.interfaces import Clock, SystemFacts
 from simulator.block_device import SimulatedBlockDevice
+from simulator.chips import BoardChip, make_chips
 from simulator.faults import Faults
 from simulator.files import SimulatedFiles
 from simulator.firmware import Firmware
 from simulator.firmware.select import firmware
 from simulator.image import NOTHING, Behaviour, Verdict, inspect
 from simulator.power import Power
+from simulator.serial_ports import SimulatedSerialPorts
 from simulator.storage import BoardStorage, Factory, make_storage
 
 
@@ -55,9 +57,11 @@ class SimulatedBoard:
     storage: BoardStorage
     files: SimulatedFiles
     firmware: Firmware
+    chips: tuple[BoardChip, ...] = ()
     boots: int = 0
     may_lose_boot_state: bool = False
     started: list[SlotName | None] = field(default_factory=list)
+    _ports: SimulatedSerialPorts | None = None
 
     def boot(self) -> Boot:
         """Let the bootloader choose and start. Raises `PowerCut`, `BrokenImageError`.
@@ -76,6 +80,22 @@ class SimulatedBoard:
         if self.may_lose_boot_state:
             self._check(other(choice.slot))
         return Boot(choice.slot, self.verdict(choice.slot).behaviour, facts)
+
+    def ports(self, clock: Clock) -> SimulatedSerialPorts:
+        """The serial ports with the chips on them, the same for all boots."""
+        if self._ports is None:
+            self._ports = SimulatedSerialPorts(self.chips, clock, self.power)
+        return self._ports
+
+    def chip(self, name: str) -> BoardChip:
+        """One of the microcontrollers."""
+        return next(chip for chip in self.chips if chip.name == name)
+
+    def restore_power(self) -> None:
+        """The supply is back, for the chips too."""
+        self.power.restore()
+        if self._ports is not None:
+            self._ports.power_back()
 
     def reset(self, argument: str = "") -> None:
         """The system reboots with this argument, or something resets it without one."""
@@ -121,6 +141,7 @@ def make_board(
         power=power,
         storage=storage,
         files=SimulatedFiles(power, faults or Faults()),
+        chips=make_chips(profile, seed),
         firmware=firmware(profile, storage, power, partial(_startable, storage)),
     )
 

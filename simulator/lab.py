@@ -10,14 +10,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from agent.board import BoardProfile
+from agent.board import BoardProfile, Microcontroller
+from agent.release import Hosts
 from agent.report import Outcome
+from agent.strict import INTEGER_MAX
 from simulator.board import make_board
 from simulator.broker import Hub, SimulatedBroker
+from simulator.chips import chip_content, image_file
 from simulator.clock import SimulatedClock
 from simulator.faults import Faults
 from simulator.image import Behaviour, make_small_image
-from simulator.operator import WINDOW_BYTES, Operator
+from simulator.operator import WINDOW_BYTES, ChipFile, Operator
 from simulator.random import SimulatedRandom
 from simulator.repository import SimulatedRepository
 from simulator.scratch import SimulatedScratch
@@ -27,6 +30,7 @@ from simulator.world import DeviceSimulation, Surroundings, make_config
 
 SECTORS: Final = 64
 PART_BYTES: Final = 64 * 1024
+ALL_HOSTS: Final = Hosts(0, INTEGER_MAX)
 EXPECTED: Final[Mapping[Behaviour, Outcome]] = {
     Behaviour.HEALTHY: Outcome.CONFIRMED,
     Behaviour.FAILS_CHECKS: Outcome.REVERTED,
@@ -55,14 +59,36 @@ class Lab:
         """The images of release `number`, by part; the first part carries the behaviour."""
         return make_images(self.profile, self.seed, number, behaviour, self.sectors)
 
-    def ship(self, behaviour: Behaviour = Behaviour.HEALTHY, number: int = 2) -> None:
-        """Release, roll out to everyone, publish and notify."""
+    def ship(
+        self,
+        behaviour: Behaviour = Behaviour.HEALTHY,
+        number: int = 2,
+        *,
+        chips: bool = False,
+        hosts: Hosts = ALL_HOSTS,
+    ) -> None:
+        """Release, roll out to everyone, publish and notify; with images for the `chips` or without."""
         name = str(number)
         images = self.images(number, behaviour)
-        self.operator.release(name, number, self.profile.hardware_id, images)
+        files = [
+            ChipFile(chip.name, chip.hardware_id, self.chip_file(chip, number), hosts)
+            for chip in (self.profile.microcontrollers if chips else ())
+        ]
+        self.operator.release(name, number, self.profile.hardware_id, images, files)
         self.operator.roll_out(f"rollout-{name}", name)
         self.operator.publish()
         self.operator.notify()
+
+    def chip_file(self, chip: Microcontroller, number: int) -> bytes:
+        """The image of release `number` for a chip, as its operator has it."""
+        return image_file(chip.settings, chip_content(chip.settings, chip.name, self.seed, number))
+
+    def chips_hold(self, number: int) -> bool:
+        """Whether every chip holds its image of a release, 0 for the factory's."""
+        return all(
+            chip.holds(chip_content(chip.settings, chip.name, self.seed, number))
+            for chip in self.device.board.chips
+        )
 
     def holds(self, slot: str, number: int, behaviour: Behaviour = Behaviour.HEALTHY) -> bool:
         """Whether a slot's durable bytes begin with the images of a release."""

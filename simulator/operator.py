@@ -19,9 +19,10 @@ from securesystemslib.signer import CryptoSigner, SSlibKey
 from tuf.api.metadata import Metadata
 
 from agent.errors import NoticeError
+from agent.firmware import PART
 from agent.interfaces import Message
 from agent.notice import Notice, encode_notice
-from agent.release import SLOTS, Image, Release, encode_release, manifest_path
+from agent.release import SLOTS, Hosts, Image, Release, encode_release, manifest_path
 from agent.report import Outcome, Receipt, Report, encode_receipt, parse_report
 from agent.rollout import (
     BUCKETS,
@@ -38,6 +39,7 @@ from agent.rollout import (
     rollouts_path,
 )
 from agent.topics import Topics
+from agent.whole_image import padded_bytes
 from fleet.metadata import (
     DELEGATED,
     LISTED,
@@ -63,6 +65,16 @@ TOP_LEVEL: Final = tuple(role for role in RoleName if role not in DELEGATED)
 WINDOW_BYTES: Final = 4096
 """Small, so that small images have several windows."""
 RELEASED_BEFORE: Final = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class ChipFile:
+    """An image for a microcontroller, and the systems that it works with."""
+
+    component: str
+    hardware_id: str
+    content: bytes
+    hosts: Hosts
 
 
 @dataclass(slots=True)
@@ -104,26 +116,40 @@ class Operator:
         return self.content["metadata/1.root.json"]
 
     def release(
-        self, name: str, counter: int, hardware_id: str, parts: Mapping[str, bytes]
+        self,
+        name: str,
+        counter: int,
+        hardware_id: str,
+        parts: Mapping[str, bytes],
+        chips: Iterable[ChipFile] = (),
     ) -> Release:
         """Encode the images of one release for one kind of board; signed with the next publication."""
-        images = []
-        for part, content in parts.items():
-            encoded, blob = _encode(content, self.window_bytes)
-            self.content[encoded.payload.path] = blob
-            images.append(
-                Image(
-                    hardware_id=hardware_id,
-                    component=SLOTS,
-                    part=part,
-                    length_bytes=encoded.length_bytes,
-                    sha256=encoded.sha256,
-                    payloads=(encoded.payload,),
-                )
-            )
+        images = [
+            self._image(hardware_id, SLOTS, part, content, None) for part, content in parts.items()
+        ]
+        images += [
+            self._image(chip.hardware_id, chip.component, PART, chip.content, chip.hosts)
+            for chip in chips
+        ]
         created = self.clock.true_time()
         self.releases[name] = Release(name, counter, "feature", created, "", tuple(images))
         return self.releases[name]
+
+    def _image(
+        self, hardware_id: str, component: str, part: str, content: bytes, hosts: Hosts | None
+    ) -> Image:
+        whole = content.ljust(padded_bytes(len(content)), b"\0")
+        encoded, blob = _encode(whole, self.window_bytes)
+        self.content[encoded.payload.path] = blob
+        return Image(
+            hardware_id=hardware_id,
+            component=component,
+            part=part,
+            length_bytes=len(content),
+            sha256=hashlib.sha256(content).hexdigest(),
+            payloads=(encoded.payload,),
+            hosts=hosts,
+        )
 
     def roll_out(self, rollout_id: str, release: str, *, share: int = BUCKETS) -> Rollout:
         """Start a rollout of a release for this share of all devices, from now on."""

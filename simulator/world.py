@@ -126,7 +126,7 @@ class DeviceSimulation:
         """The power goes, and comes back: everything volatile is gone."""
         self._boot = None
         self.surroundings.power_lost()
-        self.board.power.restore()
+        self.board.restore_power()
         self.surroundings.clock.sleep(self.durations.off_s)
 
     @property
@@ -197,6 +197,7 @@ class DeviceSimulation:
             system=system,
             random=around.random,
             scratch=around.scratch,
+            serial=self.board.ports(around.clock),
         )
         profile = self.board.profile
         service = Service(world, self.config, profile, self.root_of_trust, self.pieces)

@@ -55,10 +55,14 @@ NEXT_STEPS: Final[Mapping[str, str]] = MappingProxyType(
         "flash-image": "the operator makes the image for the microcontroller again",
         "flash-refused": "read the message: it names the protection or the setting of the chip that "
         "stands in the way",
+        "flash-mixed": "look at the chip that the message names, its plug and its supply; the agent "
+        "tries again at each of its checks",
         "refused": "read the reasons with `lockgate explain`; a repaired release needs a new issue of "
         "its rollout",
         "refused-hardware": "the operator corrects the rollout's audience or adds an image; compare "
         "`hardware_id` in the board profile",
+        "refused-pair": "the operator releases an image for the microcontroller in between, that works "
+        "with the system before and after",
         "config": "correct the file and the key that the message names, then run `lockgate doctor`",
         "profile": "correct the key that the message names, or name the profile of this board in "
         "agent.toml",

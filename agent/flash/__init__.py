@@ -8,7 +8,7 @@ both from a board profile's settings, and `session` runs them: identify, plan, w
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 ERASED: Final = 0xFF
 """What every byte of erased flash reads as, on the chips that are supported."""
@@ -132,4 +132,26 @@ class Flasher(Protocol):
 
     def start(self) -> None:
         """Leave the bootloader and start the image, as far as the protocol can; entry does the rest."""
+        ...
+
+
+@runtime_checkable
+class FlashReader(Protocol):
+    """A flasher whose protocol reads; after `identify`. Raises `FlashError`."""
+
+    def read_flash(self, progress: OnProgress) -> bytes:
+        """All flash that images may use, from its first address on."""
+        ...
+
+
+@runtime_checkable
+class TrialFlasher(Flasher, Protocol):
+    """A flasher that begins trials (`Recovery.AB`); after `plan`. Raises `FlashError`."""
+
+    def confirm(self) -> None:
+        """Keep the planned image, which must be running; before this any reset reverts it."""
+        ...
+
+    def revert(self) -> None:
+        """Go back to the image from before the trial; nothing to do when no trial is on."""
         ...

@@ -6,11 +6,12 @@ A new protocol is a case in `parse_chip` and one in `make_flasher`; `docs/microc
 from dataclasses import dataclass
 from typing import Final, assert_never
 
-from agent.errors import FlashRefusedError
+from agent.errors import FlashImageError, FlashRefusedError
 from agent.flash import ChipImage, Flasher, Recovery
 from agent.flash.entry import EntrySettings, needs_firmware, parse_entry
 from agent.flash.image_file import ImageFormat, raw_image
 from agent.flash.intel_hex import parse_intel_hex
+from agent.flash.mcuboot_image import check_image
 from agent.flash.mcumgr import McumgrFlasher, McumgrSettings
 from agent.flash.mcumgr_settings import parse_mcumgr
 from agent.flash.pages import parse_layout
@@ -94,6 +95,35 @@ def parse_image(content: bytes, settings: ChipSettings) -> ChipImage:
             return parse_intel_hex(content)
         case ImageFormat.SREC:
             return parse_srec(content)
+        case never:
+            assert_never(never)
+
+
+def check_image_fits(image: ChipImage, settings: ChipSettings) -> None:
+    """See without the chip that it may be sent this. Raises `FlashImageError`, `TrustError`."""
+    match settings.protocol:
+        case Stm32Settings() as stm32:
+            stm32.flash.check_fits(image)
+        case Stk500Settings() as stk500:
+            if image.regions[-1].end > stk500.boot_start:
+                raise FlashImageError(
+                    f"an image below the boot section at {stk500.boot_start:#x} was expected, "
+                    f"it ends at {image.regions[-1].end:#x}"
+                )
+        case McumgrSettings() as mcumgr:
+            content = image.regions[0].content
+            check_image(content, mcumgr.keys, security_counter_min=mcumgr.security_counter_min)
+        case never:
+            assert_never(never)
+
+
+def flash_start(settings: ChipSettings) -> int:
+    """The first address of the flash that images may use."""
+    match settings.protocol:
+        case Stm32Settings() as stm32:
+            return stm32.flash.start
+        case Stk500Settings() | McumgrSettings():
+            return 0
         case never:
             assert_never(never)
 

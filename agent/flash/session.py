@@ -5,6 +5,7 @@ the entry, a bounded number of times. Nothing here is remembered: what was writt
 either side failed is found by comparing, so running it again is how it is resumed.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -30,6 +31,10 @@ def no_progress(_progress: Progress) -> None:
     """For callers that do not care."""
 
 
+def no_word(_plan: FlashPlan) -> None:
+    """For callers that keep no record."""
+
+
 def flash_chip(
     settings: ChipSettings,
     line: SerialLine,
@@ -37,9 +42,12 @@ def flash_chip(
     *,
     pins: GpioPins | None = None,
     progress: OnProgress = no_progress,
+    begins: Callable[[FlashPlan], None] = no_word,
     attempts: int = ATTEMPTS,
 ) -> Flashed:
     """Return only when all of the image was read back and the chip was told to start it.
+
+    `begins` is called before anything is erased or written; what it raises ends the attempt there.
 
     Raises the last `FlashError`; one that cannot pass by itself ends it at once. The line is closed.
     """
@@ -49,13 +57,27 @@ def flash_chip(
         for attempt in range(1, attempts):
             try:
                 return _attempt(
-                    settings, line, image, pins=pins, progress=progress, attempt=attempt
+                    settings,
+                    line,
+                    image,
+                    pins=pins,
+                    progress=progress,
+                    begins=begins,
+                    attempt=attempt,
                 )
             except FlashError as error:
                 if error.retry is Retry.NEVER:
                     raise
                 line.close()  # a port that went away is found again by its name
-        return _attempt(settings, line, image, pins=pins, progress=progress, attempt=attempts)
+        return _attempt(
+            settings,
+            line,
+            image,
+            pins=pins,
+            progress=progress,
+            begins=begins,
+            attempt=attempts,
+        )
     finally:
         line.close()
 
@@ -67,12 +89,15 @@ def _attempt(
     *,
     pins: GpioPins | None,
     progress: OnProgress,
+    begins: Callable[[FlashPlan], None],
     attempt: int,
 ) -> Flashed:
     flasher = make_flasher(settings, line)
     enter(settings.entry, line, settings.line, pins)
     identity = flasher.identify()
     plan = flasher.plan(image, progress)
+    if plan.erase or plan.writes:
+        begins(plan)
     flasher.write(plan, progress)
     flasher.verify(image, progress)
     flasher.start()

@@ -133,6 +133,16 @@ class Stk500v1:
             done += len(block.content)
             progress(Progress(Phase.VERIFY, done, image.length_bytes))
 
+    def read_flash(self, progress: OnProgress) -> bytes:
+        """All below the boot section."""
+        end = self._settings.boot_start
+        content = bytearray()
+        for place in range(0, end, READ_BYTES):
+            length = min(READ_BYTES, end - place)
+            content += self._read(Region(place, bytes(length)))
+            progress(Progress(Phase.COMPARE, len(content), end))
+        return bytes(content)
+
     def start(self) -> None:
         """Leave: the bootloader's watchdog starts the image."""
         self._ask(b"Q", 0)

@@ -162,6 +162,15 @@ class Stm32Uart:
                 done += len(block.content)
                 progress(Progress(Phase.VERIFY, done, image.length_bytes))
 
+    def read_flash(self, progress: OnProgress) -> bytes:
+        """All pages. Raises `FlashRefusedError` when the chip is protected against reading."""
+        start, end = self._settings.flash.start, self._settings.flash.end
+        content = bytearray()
+        for place in range(start, end, BLOCK_BYTES):
+            content += self._commands.read(place, min(BLOCK_BYTES, end - place))
+            progress(Progress(Phase.COMPARE, len(content), end - start))
+        return bytes(content)
+
     def start(self) -> None:
         """Go to the flash's first address; where reset follows anyway, a refusal does not matter."""
         try:

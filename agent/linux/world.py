@@ -10,6 +10,7 @@ from agent.linux.files import LinuxFiles
 from agent.linux.random import LinuxRandom
 from agent.linux.repository import HttpsRepository
 from agent.linux.scratch import LinuxScratch
+from agent.linux.serial_ports import LinuxSerialPorts
 from agent.linux.storage import LinuxStorage
 from agent.linux.system import LinuxSystem
 
@@ -71,4 +72,5 @@ def _world(config: Config, broker: Broker) -> World:
         system=LinuxSystem(config.paths, config.reboot),
         random=LinuxRandom(),
         scratch=LinuxScratch(config.paths.runtime),
+        serial=LinuxSerialPorts(),
     )

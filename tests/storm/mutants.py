@@ -64,7 +64,7 @@ class WritesWhatRuns(Runner):
 class StaysUnhealthy(Runner):
     """Does not go back when a trial has failed."""
 
-    def _leave_trial(self, update: Update) -> Reboot:
+    def _leave_trial(self, update: Update) -> Move | Reboot:
         return super()._leave_trial(update) if update.failures else Reboot("0 tryboot")
 
 

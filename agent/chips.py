@@ -1,0 +1,296 @@
+"""The microcontrollers in the same update as the system: forward in its trial, back when it reverts.
+
+The system's `confirm` is the one write that decides. Before it every chip can go back: its earlier image is
+kept, or its own trial ends with any reset. After it every chip can only go forward, because the new image is
+kept as well. `wanted` says what belongs where; all else is bringing chips there, again and again if need
+be, for what a chip holds already is neither erased nor written. `docs/decisions/0010` has the reasons.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Final, Protocol
+
+from agent.board import BoardProfile, Microcontroller, SlotName, other
+from agent.chip_plan import check_pairs
+from agent.device import Device
+from agent.errors import FlashError, FlashRefusedError, MixedError, RefusedError, StateError
+from agent.firmware import AS_IT_CAME, FOLDER, ChipRecord, Firmware
+from agent.flash import ChipImage, OnProgress, Progress
+from agent.flash.entry import GpioPins
+from agent.flash.image_file import raw_image
+from agent.flash.keep import (
+    can_be_read,
+    check_runs,
+    confirm_chip,
+    has_trial,
+    read_chip,
+    revert_chip,
+)
+from agent.flash.select import check_image_fits, flash_start, parse_image
+from agent.flash.session import ATTEMPTS, flash_chip
+from agent.interfaces import SerialLine
+from agent.journal import Journal
+from agent.records import Meter
+from agent.update import ChipInstallation, State, Update
+from agent.whole_image import fetch_whole
+
+LEAVING_ATTEMPTS: Final = 2
+"""In a trial that failed; the old system tries again, and has more time."""
+
+
+class Keeper(Protocol):
+    """Whoever keeps the journal."""
+
+    journal: Journal
+    meter: Meter
+
+    def record(self, journal: Journal) -> None:
+        """Make a journal durable. Raises `StateError`."""
+        ...
+
+
+def wanted(journal: Journal, booted: SlotName) -> Mapping[str, Firmware]:
+    """The images that belong beside the system that runs, by chip; one that is not named is as it came."""
+    update = journal.update
+    if update is None or update.finished:
+        return _beside(journal, booted)
+    beside_old = _beside(journal, other(update.target))
+    on_trial = update.state in (State.SWITCHED, State.TRIAL) and booted == update.target
+    return {**beside_old, **_new(update)} if on_trial else beside_old
+
+
+def beside_confirmed(journal: Journal, update: Update) -> Mapping[str, Firmware]:
+    """The images that belong beside the system of an update that was confirmed."""
+    return {**_beside(journal, other(update.target)), **_new(update)}
+
+
+def chips_settled(profile: BoardProfile, journal: Journal, booted: SlotName) -> bool:
+    """Whether every chip holds what belongs beside the system that runs."""
+    images = wanted(journal, booted)
+    return all(
+        journal.chips.get(chip.name, AS_IT_CAME).is_settled_on(images.get(chip.name))
+        for chip in profile.microcontrollers
+    )
+
+
+class Chips:
+    """All microcontrollers of one device in one boot. `tell` shows progress and keeps the device alive."""
+
+    def __init__(self, device: Device, keeper: Keeper, tell: Callable[[str], None]) -> None:
+        self._device = device
+        self._keeper = keeper
+        self._tell = tell
+
+    @property
+    def settled(self) -> bool:
+        """Whether every chip holds what belongs beside the system that runs."""
+        return chips_settled(self._device.profile, self._keeper.journal, self._device.boot.booted())
+
+    def check_ways_back(self, chips: tuple[ChipInstallation, ...]) -> None:
+        """Refuse to replace what nobody could bring back. Raises `RefusedError`."""
+        for chip, _ in self._of(chips):
+            line = self._line(chip)
+            lost = not has_trial(chip.settings, line) and not can_be_read(chip.settings, line)
+            if lost and self._wanted(chip) is None and not chip.allow_one_way:
+                raise RefusedError(
+                    f"chip {chip.name}: a way back to the image with which it came was expected, its "
+                    "protocol has none; set allow_one_way = true in the board profile to do without"
+                )
+
+    def going_back(self, target: SlotName) -> tuple[ChipInstallation, ...]:
+        """The images that belong beside the other slot's system. Raises `RefusedError`, `PairError`."""
+        installed, booted = self._keeper.journal.installed, self._device.boot.booted()
+        then, now = installed[target], installed.get(booted)
+        planned = []
+        for name, held in (now.chips if now else {}).items():
+            firmware = then.chips.get(name)
+            if firmware is None:
+                raise RefusedError(
+                    f"chip {name}: the image from before was expected to be kept, it never was known"
+                )
+            counter = now.counter if now else 0
+            check_pairs(name, firmware, (held,), before=counter, after=then.counter)
+            planned.append(ChipInstallation(name, firmware, None))
+        return tuple(planned)
+
+    def prepare(self, update: Update, breathe: Callable[[], None]) -> None:
+        """Have every image whole on the device, the old ones too, before anything is switched.
+
+        A cut leaves files that are fetched and chips that were only read.
+        """
+        for chip, planned in self._of(update.chips):
+            self._fetch(planned, breathe)
+            # What is malformed, too large or not signed is refused here, not in a trial.
+            check_image_fits(self._image(chip, planned.firmware), chip.settings)
+            if self._wanted(chip) is None and self._record(chip) == AS_IT_CAME:
+                self._learn(chip)
+
+    def bring_forward(self) -> None:
+        """To the images of the trial, on trial themselves where they can be. Raises `FlashError`."""
+        for chip in self._device.profile.microcontrollers:
+            firmware = self._wanted(chip)
+            if firmware is not None and not self._record(chip).is_settled_on(firmware):
+                self._bring(chip, firmware, keep=False, attempts=ATTEMPTS)
+
+    def check_trials(self) -> None:
+        """A chip that reset itself during the trial has gone back. Raises `FlashError`."""
+        for chip in self._device.profile.microcontrollers:
+            firmware = self._wanted(chip)
+            if firmware is not None and self._record(chip).writing == firmware:
+                image = self._image(chip, firmware)
+                check_runs(chip.settings, self._line(chip), self._pins(), image)
+
+    def settle(self, attempts: int = ATTEMPTS) -> None:
+        """To what belongs beside the system that is here to stay. Raises `MixedError` naming the rest."""
+        errors = []
+        for chip in self._device.profile.microcontrollers:
+            try:
+                self._settle(chip, attempts)
+            except (FlashError, StateError) as error:
+                errors.append(f"chip {chip.name}: {error}")
+        if errors:
+            raise MixedError("; ".join(errors))
+
+    def tidy(self) -> None:
+        """Forget images that belong to no slot and no chip any more."""
+        journal = self._keeper.journal
+        beside = [image for one in journal.installed.values() for image in one.chips.values()]
+        held = [image for row in journal.chips.values() for image in (row.holds, row.writing)]
+        kept = {image.path for image in (*beside, *held) if image is not None}
+        for name in self._device.world.files.names(FOLDER):
+            if name not in kept:
+                self._device.world.files.remove(name)
+
+    def summary(self) -> str:
+        """What each chip holds, for a report; empty for a device without chips."""
+        rows = []
+        for chip in self._device.profile.microcontrollers:
+            record = self._record(chip)
+            held = "as it came" if record.holds is None else record.holds.sha256[:12]
+            unsure = f" or {record.writing.sha256[:12]}" if record.writing else ""
+            rows.append(f"{chip.name} {held}{unsure}")
+        return f"chips: {', '.join(rows)}" if rows else ""
+
+    def _settle(self, chip: Microcontroller, attempts: int) -> None:
+        firmware, record = self._wanted(chip), self._record(chip)
+        if record.is_settled_on(firmware):
+            return
+        if has_trial(chip.settings, self._line(chip)) and record.writing != firmware:
+            revert_chip(chip.settings, self._line(chip), self._pins())
+            record = replace(record, writing=None)
+            self._note(chip, record)
+            if record.is_settled_on(firmware):
+                return
+        if firmware is None:
+            raise FlashRefusedError("an image from before was expected, nobody ever knew one")
+        self._bring(chip, firmware, keep=True, attempts=attempts)
+
+    def _bring(
+        self, chip: Microcontroller, firmware: Firmware, *, keep: bool, attempts: int
+    ) -> None:
+        """A cut leaves a record that says what was begun, from before the first erase on."""
+        image, line, before = self._image(chip, firmware), self._line(chip), self._record(chip)
+        begun = replace(before, writing=firmware)
+        flash_chip(
+            chip.settings,
+            line,
+            image,
+            pins=self._pins(),
+            progress=self._show(chip),
+            begins=lambda _: self._note(chip, begun),
+            attempts=attempts,
+        )
+        on_trial = has_trial(chip.settings, line)
+        if on_trial and keep:
+            confirm_chip(chip.settings, line, self._pins(), image)
+        self._note(chip, begun if on_trial and not keep else ChipRecord(holds=firmware))
+
+    def _fetch(self, planned: ChipInstallation, breathe: Callable[[], None]) -> None:
+        files, installation = self._device.world.files, planned.installation
+        if installation is None or files.read(planned.firmware.path) is not None:
+            return
+        repository, meter = self._device.world.repository, self._keeper.meter
+        content = fetch_whole(repository, installation, meter, breathe)
+        files.replace(planned.firmware.path, content)
+
+    def _learn(self, chip: Microcontroller) -> None:
+        """Keep the image with which a chip came; one with two slots goes back by itself."""
+        line = self._line(chip)
+        if has_trial(chip.settings, line) or not can_be_read(chip.settings, line):
+            return
+        try:
+            content = read_chip(chip.settings, line, self._pins(), self._show(chip))
+        except FlashRefusedError:
+            if chip.allow_one_way:
+                return
+            raise
+        firmware = Firmware(hashlib.sha256(content).hexdigest(), None, read_back=True)
+        self._device.world.files.replace(firmware.path, content)
+        journal, booted = self._keeper.journal, self._device.boot.booted()
+        beside = journal.installed.get(booted, self._device.running(journal))
+        beside = replace(beside, chips={**beside.chips, chip.name: firmware})
+        self._keeper.record(
+            replace(
+                journal,
+                installed={**journal.installed, booted: beside},
+                chips={**journal.chips, chip.name: ChipRecord(holds=firmware)},
+            )
+        )
+
+    def _image(self, chip: Microcontroller, firmware: Firmware) -> ChipImage:
+        content = self._device.world.files.read(firmware.path)
+        if content is None or hashlib.sha256(content).hexdigest() != firmware.sha256:
+            raise StateError(
+                f"{firmware.path}: the image of chip {chip.name} was expected to be kept whole, "
+                f"{'nothing' if content is None else 'something else'} found"
+            )
+        if firmware.read_back:
+            return raw_image(content, flash_start(chip.settings))
+        return parse_image(content, chip.settings)
+
+    def _show(self, chip: Microcontroller) -> OnProgress:
+        clock = self._device.world.clock
+        start_s = clock.monotonic_s()
+
+        def show(progress: Progress) -> None:
+            elapsed_s = clock.monotonic_s() - start_s
+            rate = f", {progress.done_bytes / elapsed_s:.0f} bytes/s" if elapsed_s >= 1 else ""
+            self._keeper.meter.done_bytes = progress.done_bytes
+            self._keeper.meter.total_bytes = progress.total_bytes
+            done = f"{progress.done_bytes} of {progress.total_bytes} bytes"
+            self._tell(f"chip {chip.name}: {progress.phase} {done}{rate}")
+
+        return show
+
+    def _note(self, chip: Microcontroller, record: ChipRecord) -> None:
+        journal = self._keeper.journal
+        self._keeper.record(replace(journal, chips={**journal.chips, chip.name: record}))
+
+    def _record(self, chip: Microcontroller) -> ChipRecord:
+        return self._keeper.journal.chips.get(chip.name, AS_IT_CAME)
+
+    def _wanted(self, chip: Microcontroller) -> Firmware | None:
+        return wanted(self._keeper.journal, self._device.boot.booted()).get(chip.name)
+
+    def _line(self, chip: Microcontroller) -> SerialLine:
+        return self._device.world.serial.line(chip.settings.port)
+
+    def _pins(self) -> GpioPins | None:
+        return self._device.world.serial.pins()
+
+    def _of(
+        self, chips: tuple[ChipInstallation, ...]
+    ) -> list[tuple[Microcontroller, ChipInstallation]]:
+        by_name = {planned.chip: planned for planned in chips}
+        present = self._device.profile.microcontrollers
+        return [(chip, by_name[chip.name]) for chip in present if chip.name in by_name]
+
+
+def _beside(journal: Journal, slot: SlotName) -> Mapping[str, Firmware]:
+    installed = journal.installed.get(slot)
+    return {} if installed is None else installed.chips
+
+
+def _new(update: Update) -> dict[str, Firmware]:
+    return {planned.chip: planned.firmware for planned in update.chips}

@@ -1,0 +1,52 @@
+"""Fetches an image whole into memory, for a component that takes it in one piece.
+
+Payloads are made of whole sectors, and such an image is as long as it is: its payload is that of the image
+with zeros behind it, which are cut off here again.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from agent.errors import PayloadError
+from agent.interfaces import Repository
+from agent.records import Meter
+from agent.supply import Supply, Surroundings
+from agent.update import Installation
+
+SECTOR_BYTES: Final = 512
+
+
+def padded_bytes(length_bytes: int) -> int:
+    """How long an image is with the zeros that fill its last sector."""
+    return -(-length_bytes // SECTOR_BYTES) * SECTOR_BYTES
+
+
+def fetch_whole(
+    repository: Repository, installation: Installation, meter: Meter, breathe: Callable[[], None]
+) -> bytes:
+    """The image, every window and all of it checked. Raises `FetchError`, `PayloadError`.
+
+    The caller has seen to it that there is room in memory.
+    """
+    content = bytearray()
+    around = Surroundings(
+        base=None,
+        image=lambda offset, length_bytes: bytes(content[offset : offset + length_bytes]),
+        spend=lambda _: breathe(),
+    )
+    padded = replace(installation, length_bytes=padded_bytes(installation.length_bytes))
+    supply = Supply(repository, padded, meter, around)
+    try:
+        for number in range(len(supply.entries())):
+            content += supply.window(number)
+    finally:
+        supply.close()
+    image = bytes(content[: installation.length_bytes])
+    if hashlib.sha256(image).hexdigest() != installation.sha256:
+        raise PayloadError(
+            f"image {installation.part}: the SHA-256 {installation.sha256[:16]} was expected, its payload "
+            "makes another; publish it anew"
+        )
+    return image
