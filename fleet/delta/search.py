@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent.payload import PREFIX_BYTES_MAX, Reference, Source
-from fleet.delta.shingles import POSITION_MASK, SHINGLE_BYTES, Keys, Positions, find
+from fleet.delta.shingles import POSITION_MASK, SAMPLED_BITS, SHINGLE_BYTES, Keys, Positions, find
 from fleet.delta.tables import BLOCK_BYTES, Tables
 
 CELL_BYTES: Final = 32
@@ -16,7 +16,7 @@ DIAGONALS_MAX: Final = 62
 NEIGHBOURHOOD_BYTES: Final = 16 * 1024
 """Each of these parts of a window has its own favourites, so that a small file is heard too."""
 NEIGHBOURHOOD_FAVOURITES: Final = 4
-BLOCK_VOTES: Final = BLOCK_BYTES / 64
+BLOCK_VOTES: Final = BLOCK_BYTES / 2**SAMPLED_BITS
 PREFIX_BLOCKS_MAX: Final = PREFIX_BYTES_MAX // BLOCK_BYTES
 
 

@@ -15,7 +15,7 @@ from agent.payload import (
     Reference,
     pack_references,
 )
-from fleet.delta.path import LITERAL_COST, cheapest, costs, gather, references
+from fleet.delta.path import cheapest, costs, gather, references
 from fleet.delta.search import CELL_BYTES, Hits, diagonals, find_hits, prefix
 from fleet.delta.tables import Tables
 
@@ -27,7 +27,9 @@ else:
 Marks = NDArray[np.bool_]
 """One for each cell of a window."""
 
-LEVEL: Final = 19
+LEVEL: Final = 22
+DEAR_COST: Final = 2.0
+"""A cell that costs more may be helped by a prefix."""
 WINDOW_LOG_MAX: Final = 23
 """What devices have memory for."""
 REFERENCE_COST: Final = 7
@@ -72,7 +74,7 @@ def code_windows(tables: Tables, spans: list[Span]) -> list[Coding | None]:
     for number, span in enumerate(spans):
         base = references(chosen[number], paths[number], span.start)
         cells = np.arange(len(paths[number]))
-        dear = priced[number][paths[number], cells] >= LITERAL_COST * 0.5
+        dear = priced[number][paths[number], cells] > DEAR_COST
         codings.append(_smallest(tables, span, hits[number], base, dear))
     return codings
 
