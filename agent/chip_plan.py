@@ -5,17 +5,13 @@ system beside the new image, until that is put back. So both must allow it, or n
 """
 
 from collections.abc import Mapping
-from typing import Final
 
 from agent.board import BoardProfile, Microcontroller
 from agent.errors import PairError, RefusedError, TooLargeError
-from agent.firmware import AS_IT_CAME, PART, ChipRecord, Firmware
+from agent.firmware import AS_IT_CAME, ChipRecord, Firmware
 from agent.plan import full_payload
-from agent.release import Image, Release
+from agent.release import CHIP_IMAGE_BYTES_MAX, FIRMWARE, Image, Release
 from agent.update import ChipInstallation, Installation
-
-IMAGE_BYTES_MAX: Final = 4 * 1024 * 1024
-"""The images of microcontrollers are kept whole on the device, and in memory while they are written."""
 
 
 def plan_chips(
@@ -80,14 +76,14 @@ def _image_for(release: Release, chip: Microcontroller) -> Image | None:
         if (image.component, image.hardware_id) == (chip.name, chip.hardware_id)
     ]
     for image in images:
-        if image.part != PART:
+        if image.part != FIRMWARE:
             raise RefusedError(
-                f"release {release.name}: an image for {chip.name}/{PART} was expected, one for "
+                f"release {release.name}: an image for {chip.name}/{FIRMWARE} was expected, one for "
                 f"{chip.name}/{image.part} found; correct the release"
             )
-        if image.length_bytes > IMAGE_BYTES_MAX:
+        if image.length_bytes > CHIP_IMAGE_BYTES_MAX:
             raise TooLargeError(
-                f"release {release.name}: an image of at most {IMAGE_BYTES_MAX} bytes was expected for "
+                f"release {release.name}: an image of at most {CHIP_IMAGE_BYTES_MAX} bytes was expected for "
                 f"{chip.name}, {image.length_bytes} found"
             )
     return images[0] if images else None

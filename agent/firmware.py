@@ -12,8 +12,6 @@ from agent.strict import Fields
 
 FOLDER: Final = "chips"
 """Where `Files` keeps the images, each under its SHA-256."""
-PART: Final = "firmware"
-"""The one part of every microcontroller."""
 
 
 @dataclass(frozen=True, slots=True)

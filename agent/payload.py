@@ -41,7 +41,8 @@ REFERENCE: Final = struct.Struct("<B3xIQ")
 WINDOW_BYTES: Final = 256 * 1024
 """The window that the encoder uses; memory on the device is a few of these."""
 WINDOW_BYTES_MAX: Final = 4 * 1024 * 1024
-WINDOW_BYTES_MIN: Final = 512
+SECTOR_BYTES: Final = 512
+WINDOW_BYTES_MIN: Final = SECTOR_BYTES
 RECORD_SLACK_BYTES: Final = 4096
 """How much longer than its window a record may be: a coder's frame around what does not compress."""
 INDEX_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -82,6 +83,11 @@ class Source(IntEnum):
     """What comes before the window in the same image, in the standby slot."""
     ZEROS = 2
     """Nowhere: so many zeros. Its offset is 0."""
+
+
+def padded_bytes(length_bytes: int) -> int:
+    """How long an image is with the zeros that fill its last sector: payloads have whole ones."""
+    return -(-length_bytes // SECTOR_BYTES) * SECTOR_BYTES
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,10 @@ MANIFEST_BYTES_MAX: Final = 1024 * 1024
 IMAGE_BYTES_MAX: Final = 2**40
 SLOTS: Final = "slots"
 """The component that is the A/B pair."""
+FIRMWARE: Final = "firmware"
+"""The one part of every microcontroller."""
+CHIP_IMAGE_BYTES_MAX: Final = 4 * 1024 * 1024
+"""The images of microcontrollers are kept whole on the device, and in memory while they are written."""
 FULL: Final = "full"
 """The kind of payload that needs nothing but itself."""
 DELTA: Final = "delta"

@@ -7,20 +7,13 @@ with zeros behind it, which are cut off here again.
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
 
 from agent.errors import PayloadError
 from agent.interfaces import Repository
+from agent.payload import padded_bytes
 from agent.records import Meter
 from agent.supply import Supply, Surroundings
 from agent.update import Installation
-
-SECTOR_BYTES: Final = 512
-
-
-def padded_bytes(length_bytes: int) -> int:
-    """How long an image is with the zeros that fill its last sector."""
-    return -(-length_bytes // SECTOR_BYTES) * SECTOR_BYTES
 
 
 def fetch_whole(

@@ -22,6 +22,7 @@ from agent.release import (
 )
 from agent.strict import INTEGER_MAX, NAME
 from fleet import files
+from fleet.chip_images import ChipInput, encode_chip
 from fleet.delta.offer import Offer, with_deltas
 from fleet.delta.offer import Watch as DeltaWatch
 from fleet.images import ImageStream, open_image
@@ -56,6 +57,7 @@ class ReleaseRequest:
     images: tuple[ImageInput, ...]
     notes: str = ""
     encoding: Encoding = field(default_factory=Encoding)
+    chips: tuple[ChipInput, ...] = ()
     bases: tuple[str, ...] = ()
     """Earlier releases from which devices are expected to come; each gets delta payloads."""
 
@@ -134,6 +136,9 @@ def add_release(
         workers = request.encoding.threads
         offer = Offer(bases, stage.blobs, folder, workers, watch_delta or _unwatched)
         images = tuple(with_deltas(image, offer) for image in images)
+        chips = tuple(encode_chip(chip, folder, request.encoding) for chip in request.chips)
+        images += tuple(image for image, _ in chips)
+        encoded += tuple(made for _, made in chips)
     release = Release(
         name=request.name,
         counter=request.counter,

@@ -19,10 +19,10 @@ from securesystemslib.signer import CryptoSigner, SSlibKey
 from tuf.api.metadata import Metadata
 
 from agent.errors import NoticeError
-from agent.firmware import PART
 from agent.interfaces import Message
 from agent.notice import Notice, encode_notice
-from agent.release import SLOTS, Hosts, Image, Release, encode_release, manifest_path
+from agent.payload import padded_bytes
+from agent.release import FIRMWARE, SLOTS, Hosts, Image, Release, encode_release, manifest_path
 from agent.report import Outcome, Receipt, Report, encode_receipt, parse_report
 from agent.rollout import (
     BUCKETS,
@@ -39,7 +39,6 @@ from agent.rollout import (
     rollouts_path,
 )
 from agent.topics import Topics
-from agent.whole_image import padded_bytes
 from fleet.metadata import (
     DELEGATED,
     LISTED,
@@ -128,7 +127,7 @@ class Operator:
             self._image(hardware_id, SLOTS, part, content, None) for part, content in parts.items()
         ]
         images += [
-            self._image(chip.hardware_id, chip.component, PART, chip.content, chip.hosts)
+            self._image(chip.hardware_id, chip.component, FIRMWARE, chip.content, chip.hosts)
             for chip in chips
         ]
         created = self.clock.true_time()

@@ -18,6 +18,7 @@ from rich.progress import (
 
 from agent.release import FULL, Image, Release, encode_release
 from agent.strict import format_time
+from fleet.chip_images import HOSTS_METAVAR, parse_chip_inputs
 from fleet.commands.signing import (
     add_json,
     add_keys,
@@ -74,6 +75,20 @@ def _add_add(parser: argparse.ArgumentParser) -> None:
         help="a raw image, or one packed with xz, gzip or zstd; once for each part",
     )
     parser.add_argument(
+        "--chip",
+        action="append",
+        default=[],
+        metavar="HARDWARE_ID:COMPONENT=FILE",
+        help="an image for a microcontroller, in the format that the board profile names",
+    )
+    parser.add_argument(
+        "--hosts",
+        action="append",
+        default=[],
+        metavar=HOSTS_METAVAR,
+        help="the release counters of the systems that a chip's image works with; for each --chip",
+    )
+    parser.add_argument(
         "--level",
         type=int,
         default=LEVEL,
@@ -115,6 +130,7 @@ def _add(options: argparse.Namespace, workspace: Workspace) -> int:
         notes=options.notes,
         encoding=Encoding(level=options.level, threads=max(0, options.threads)),
         bases=tuple(options.bases),
+        chips=parse_chip_inputs(options.chip, options.hosts),
     )
     with _progress() as (watch, watch_delta):
         made = add_release(
@@ -221,7 +237,10 @@ def _print_release(release: Release) -> None:
     if release.notes:
         print(f"  {release.notes}")
     for image in release.images:
-        print(f"  {image.hardware_id}:{image.part}  {image.length_bytes} bytes")
+        place = image.part if image.hosts is None else image.component
+        print(f"  {image.hardware_id}:{place}  {image.length_bytes} bytes")
+        if image.hosts is not None:
+            print(f"    works with {image.hosts.counter_min} to {image.hosts.counter_max}")
         print(f"    SHA-256 {image.sha256}")
         for payload in image.payloads:
             share = PERCENT * payload.length_bytes / image.length_bytes
