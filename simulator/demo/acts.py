@@ -21,6 +21,8 @@ from simulator.demo.checks import (
 )
 from simulator.demo.devices import DemoDevice
 from simulator.demo.fleet import DemoFleet
+from simulator.demo.gateway import NAME as GATEWAY
+from simulator.demo.gateway import chips_hold, gateway_profile, pull_plug_in_trial
 from simulator.demo.images import DemoImage, make_image
 from simulator.demo.screen import Screen
 from simulator.image import Behaviour
@@ -36,7 +38,8 @@ PATIENCE_S: Final = 60.0
 LISTEN_S: Final = 3.0
 POLL_S: Final = 0.05
 CUT_AT_WRITE: Final = 30
-FACTORY, GOOD, BAD = "2026.1", "2026.2", "2026.3"
+FACTORY, GOOD, BAD, LAMP = "2026.1", "2026.2", "2026.3", "2026.4"
+"""The last is for the gateway alone; its system is that of `GOOD`, and its chips' images are new."""
 
 
 class StoryError(RuntimeError):
@@ -82,9 +85,15 @@ class Story:
             for number in range(1, DEVICES_PER_BOARD + 1):
                 name = f"{board.split('-')[0]}-{number}"
                 devices.append(fleet.enrol(name, profile, images[FACTORY], len(devices)))
+        gateway = gateway_profile(quick_profile(BOARDS[0]))
+        devices.append(fleet.enrol(GATEWAY, gateway, images[FACTORY], len(devices)))
         self.screen.say("fleet", f"{len(devices)} devices enrolled, each with its own certificate")
-        fleet.release(images[GOOD], _profiles(tuple(devices)), "feature")
-        fleet.release(images[BAD], _profiles(tuple(devices)), "feature")
+        boards = tuple(load_profile(board) for board in BOARDS)
+        fleet.release(images[GOOD], boards, "feature", gateway)
+        fleet.release(images[BAD], boards, "feature")
+        fleet.release(
+            replace(images[GOOD], release=LAMP, counter=4), boards[:1], "feature", gateway
+        )
         return images, tuple(devices)
 
     def _perform(self, fleet: DemoFleet, devices: tuple[DemoDevice, ...]) -> tuple[str, ...]:
@@ -106,8 +115,15 @@ class Story:
             lambda: all(_outcome(store, device.name, GOOD) for device in devices),
         )
 
-        self.screen.act(f"3. Release {BAD} is bad; it is meant for two canaries first")
+        self.screen.act(
+            f"3. Release {BAD} is bad; it is meant for two canaries first. The gateway gets {LAMP}, and "
+            "one of its chips is unplugged in mid-flash"
+        )
         rollout, canaries = choose_rollout(tuple(device.name for device in devices))
+        pull_plug_in_trial(devices[-1], LAMP)
+        fleet.command(
+            "rollout", "start", "lamp", "--release", LAMP, "--device", GATEWAY, "--phase", "100"
+        )
         self.screen.say("fleet", f"canaries by their place in this rollout: {', '.join(canaries)}")
         fleet.command(
             *("rollout", "start", rollout, "--release", BAD, "--failures-max", "0"),
@@ -119,6 +135,10 @@ class Story:
         self._wait(
             "the canaries have gone back",
             lambda: all(_outcome(store, name, BAD) for name in canaries),
+        )
+        self._wait(
+            "the gateway has gone back, with both its chips",
+            lambda: _outcome(store, GATEWAY, LAMP) is not None,
         )
         self._wait(
             "the second phase would have begun",
@@ -157,10 +177,12 @@ class Story:
             promises.append(slot_holds(device, slot, images[GOOD]))
             promises.append(file_system_is_clean(device, slot, self.folder))
             due = {GOOD: "confirmed"} | ({BAD: "reverted"} if device.name in canaries else {})
+            due |= {LAMP: "reverted"} if device.name == GATEWAY else {}
             reports = reports_of(fleet.workspace.store, device.name)
             promises.append(reported_once(reports, device.name, due))
             if device.name not in canaries:
                 promises.append(never_began(device, BAD))
+        promises.append(chips_hold(devices[-1], GOOD, images[GOOD].counter))
         cut = devices[1]
         promises.append(
             went_on_after_the_cut(
@@ -189,14 +211,11 @@ def choose_rollout(devices: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
     for number in range(10_000):
         rollout = f"summer-{number}"
         canaries = tuple(name for name in devices if bucket(rollout, name) < CANARY_SHARE)
+        if GATEWAY in canaries:
+            continue
         if len(canaries) == CANARIES and len({name.split("-")[0] for name in canaries}) == CANARIES:
             return rollout, canaries
     raise StoryError("no rollout id gives one canary of each kind; choose other device names")
-
-
-def _profiles(devices: tuple[DemoDevice, ...]) -> tuple[BoardProfile, ...]:
-    found = {device.simulation.board.profile.name: device for device in devices}
-    return tuple(device.simulation.board.profile for device in found.values())
 
 
 def _outcome(store: Path, device: str, release: str) -> Outcome | None:

@@ -21,6 +21,7 @@ from fleet.release import find_release
 from fleet.server import HttpsServer
 from fleet.workspace import Workspace
 from simulator.demo.devices import DemoDevice, Say, told
+from simulator.demo.gateway import chip_words
 from simulator.demo.images import ROOT_BYTES, DemoImage
 from simulator.fleet import FleetOptions, join
 
@@ -94,13 +95,21 @@ class DemoFleet:
             self._collecting.join(CONNECT_S)
         self._servers.close()
 
-    def release(self, image: DemoImage, profiles: tuple[BoardProfile, ...], kind: str) -> None:
-        """Make a release for all boards out of one set of images."""
+    def release(
+        self,
+        image: DemoImage,
+        profiles: tuple[BoardProfile, ...],
+        kind: str,
+        gateway: BoardProfile | None = None,
+    ) -> None:
+        """Make a release for all boards out of one set of images, with those of a gateway's chips."""
         words = ["release", "add", image.release, "--counter", str(image.counter), "--kind", kind]
         files = {"root": image.root, "boot": image.boot}
         for profile in profiles:
             for part in profile.parts:
                 words += ["--image", f"{profile.hardware_id}:{part}={files[part]}"]
+        if gateway is not None:
+            words += chip_words(self.folder, gateway, image.counter)
         self.command(*words)
 
     def payload_bytes(self, release: str, profile: BoardProfile) -> int:
