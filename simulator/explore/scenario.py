@@ -50,11 +50,11 @@ BEHAVIOURS: Final[Mapping[Scenario, Behaviour]] = {
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How small everything is. `flush_bytes` fetched bytes are made durable together."""
+    """How small everything is. Every `flush_bytes` fetched bytes are made durable."""
 
     sectors: int = 16
     window_bytes: int = 1024
-    flush_bytes: int = 2560
+    flush_bytes: int = 4200
     seed: int = 5
 
     @property
