@@ -1,10 +1,13 @@
 # Every command of the project. `.ci/run` calls the same targets, so there is one definition of "good".
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-.PHONY: help setup system-packages check test explore kill-sweep crash-images storm demo wrong-things bench-idle bench-serial bench-delta
+.PHONY: help setup system-packages check test test-long explore kill-sweep crash-images storm demo wrong-things bench-idle bench-serial bench-delta
 
 # mosquitto, mke2fs and losetup live in sbin, which not every user's PATH has.
 export PATH := $(PATH):/usr/sbin:/sbin
+
+# Real processes under strace, whole worlds, and firmware in an emulator.
+LONG_TESTS := tests/witness tests/storm tests/mcu/qemu
 
 CODE := $(wildcard agent fleet simulator tests benchmarks)
 
@@ -24,8 +27,11 @@ check: setup ## format, lint, types and the rules of the house
 	.venv/bin/pytest tests/house
 	@.venv/bin/python -m tests.house.sizes
 
-test: setup system-packages ## run all tests
-	.venv/bin/pytest -n 2 --dist worksteal
+test: setup system-packages ## run the tests, in a few minutes
+	.venv/bin/pytest -n 2 --dist worksteal $(addprefix --ignore=,$(LONG_TESTS))
+
+test-long: setup system-packages ## run the witnesses, storms and emulated chips, which take as long again
+	.venv/bin/pytest -n 2 --dist worksteal $(LONG_TESTS)
 
 explore: setup ## cut the power at every operation and in every recovery, until nothing is new
 	@.venv/bin/lockgate-sim explore --processes 2
