@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from simulator.explore.scenario import SCALE, Scale, Scenario, make_stage
 from simulator.explore.search import Progress, Result, Search
-from simulator.profiles import load_profile
+from simulator.profiles import load_profile, profile_names
 
 if TYPE_CHECKING:
     from multiprocessing.managers import SyncManager
@@ -31,6 +31,24 @@ def configurations(boards: Iterable[str], scenarios: Iterable[Scenario]) -> list
     """Every board in every scenario."""
     chosen = list(scenarios)
     return [Configuration(board, scenario) for board in boards for scenario in chosen]
+
+
+def different_boards() -> list[str]:
+    """The installed profiles that differ in bootloader, slots or trial: the others explore the same.
+
+    What is attached to a board is not part of an explored update.
+    """
+    chosen: list[str] = []
+    seen: list[tuple[object, ...]] = []
+    for name in sorted(
+        profile_names(), key=lambda one: (len(load_profile(one).microcontrollers), one)
+    ):
+        profile = load_profile(name)
+        kind = (profile.boot, profile.slots, profile.confirm)
+        if kind not in seen:
+            seen.append(kind)
+            chosen.append(name)
+    return chosen
 
 
 def explore(

@@ -11,9 +11,8 @@ from rich.console import Console
 from simulator.explore.page import write_page
 from simulator.explore.scenario import Scenario
 from simulator.explore.search import Result
-from simulator.explore.sweep import Configuration, configurations, sweep
+from simulator.explore.sweep import Configuration, configurations, different_boards, sweep
 from simulator.explore.table import Bulletin, document, print_table
-from simulator.profiles import profile_names
 
 OK: Final = 0
 WRONG: Final = 1
@@ -30,7 +29,7 @@ def add_explore(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
         "--board",
         action="append",
         metavar="BOARD",
-        help="a board profile's name or file, again for more (default: all that are installed)",
+        help="a board profile's name or file, again for more (default: one of each kind)",
     )
     parser.add_argument(
         "--scenario",
@@ -50,7 +49,7 @@ def add_explore(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
 
 
 def _explore(options: argparse.Namespace) -> int:
-    chosen = configurations(options.board or profile_names(), options.scenario or list(Scenario))
+    chosen = configurations(options.board or different_boards(), options.scenario or list(Scenario))
     began_s = time.monotonic()
     console = Console(stderr=options.json, width=None if sys.stdout.isatty() else WIDTH)
     with Bulletin(console) as bulletin:

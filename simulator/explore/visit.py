@@ -76,7 +76,8 @@ class Visitor:
         repository = _Mirror(MemorySource(stage.content), clock, faults)
         broker = CountedBroker(hub, clock, faults, power=board.power)
         if stage.scenario is Scenario.NETWORK_DIES:
-            faults.add(Fetch.TRUNCATED, "blobs/*")
+            looks = 2 * len(stage.profile.parts)  # at the index and the end of each payload
+            faults.add(Fetch.TRUNCATED, "blobs/*", after=looks)
             if cut:
                 hub.stop()
                 clock.at(OUTAGE_S, hub.start)

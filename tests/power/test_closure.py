@@ -9,9 +9,9 @@ import pytest
 from simulator.explore.page import write_page
 from simulator.explore.scenario import Scale, Scenario, make_stage
 from simulator.explore.search import Result, Search
-from simulator.explore.sweep import Configuration, sweep
+from simulator.explore.sweep import Configuration, different_boards, sweep
 from simulator.explore.visit import Visitor
-from simulator.profiles import load_profile, profile_names
+from simulator.profiles import load_profile
 
 TINY = Scale(sectors=4, window_bytes=1024, flush_bytes=2600)
 
@@ -20,7 +20,7 @@ def closure(board: str, scenario: Scenario) -> Result:
     return Search(make_stage(load_profile(board), scenario, scale=TINY)).run()
 
 
-@pytest.mark.parametrize("board", profile_names())
+@pytest.mark.parametrize("board", different_boards())
 def test_power_may_fail_at_any_operation_and_in_any_recovery(board: str) -> None:
     result = closure(board, Scenario.HEALTHY)
     assert result.closed
