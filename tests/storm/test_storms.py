@@ -10,7 +10,7 @@ from simulator.storm.many import run_many, tasks_of
 from simulator.storm.storm import run_storm
 from tests.storm.mutants import MUTANTS
 
-SEEDS = 250  # the first; continuous integration goes on to 2,000 with `make storm`
+SEEDS = 250  # the first; `make storm` goes on from there
 SHARE = 125
 MUTANT_SEEDS = 300
 KEPT = Path(__file__).parent / "seeds.txt"
