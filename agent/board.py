@@ -4,7 +4,6 @@ One complete TOML file per board, strict, without inheritance: whoever holds a b
 file. `docs/boards.md` explains each key.
 """
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -12,7 +11,7 @@ from typing import Final, Literal
 from agent.errors import ProfileError
 from agent.flash.select import ChipSettings, parse_chip
 from agent.release import SLOTS
-from agent.strict import NAME, Fields, Refusal
+from agent.strict import NAME, Fields, Refusal, load_toml
 
 SCHEMA: Final = 1
 FILE_BYTES_MAX: Final = 64 * 1024
@@ -129,13 +128,7 @@ class BoardProfile:
 def parse_profile(content: bytes, source: str) -> BoardProfile:
     """The profile in a TOML file; `source` names it in errors. Raises `ProfileError`."""
     refusal = Refusal(ProfileError, source)
-    if len(content) > FILE_BYTES_MAX:
-        refusal.raise_it("", f"at most {FILE_BYTES_MAX} bytes were expected, {len(content)} found")
-    try:
-        table = tomllib.loads(content.decode())
-    except (ValueError, RecursionError) as error:  # also numbers and nesting without end
-        refusal.raise_it("", f"not the TOML that was expected: {error}")
-    fields = Fields(table, refusal)
+    fields = load_toml(content, length_max=FILE_BYTES_MAX, refusal=refusal)
     fields.integer("schema", SCHEMA, SCHEMA)
     boot = _boot(fields.table("boot"))
     slots = fields.table("slots")

@@ -3,12 +3,11 @@
 Strict TOML; paths are taken as they stand, and nothing is searched for. `docs/configuration.md`.
 """
 
-import tomllib
 from dataclasses import dataclass
 from typing import Final
 
 from agent.errors import ConfigError
-from agent.strict import Fields, Refusal
+from agent.strict import Fields, Refusal, load_toml
 
 SCHEMA: Final = 1
 FILE_BYTES_MAX: Final = 64 * 1024
@@ -92,13 +91,7 @@ class Config:
 def parse_config(content: bytes, source: str) -> Config:
     """The settings in a TOML file; `source` names it in errors. Raises `ConfigError`."""
     refusal = Refusal(ConfigError, source)
-    if len(content) > FILE_BYTES_MAX:
-        refusal.raise_it("", f"at most {FILE_BYTES_MAX} bytes were expected, {len(content)} found")
-    try:
-        table = tomllib.loads(content.decode())
-    except (ValueError, RecursionError) as error:  # also numbers and nesting without end
-        refusal.raise_it("", f"not the TOML that was expected: {error}")
-    fields = Fields(table, refusal)
+    fields = load_toml(content, length_max=FILE_BYTES_MAX, refusal=refusal)
     fields.integer("schema", SCHEMA, SCHEMA)
     config = Config(
         device=_device(fields.table("device")),

@@ -7,6 +7,7 @@ until the stack ends. None of that reaches anything that decides.
 import json
 import re
 import reprlib
+import tomllib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, NoReturn
@@ -47,6 +48,17 @@ class Refusal:
         """Raise with the source, the key and what was expected."""
         place = f"{self._source}: {where}: " if where else f"{self._source}: "
         raise self._kind(place + sentence)
+
+
+def load_toml(content: bytes, *, length_max: int, refusal: Refusal) -> "Fields":
+    """The table in a TOML file of at most `length_max` bytes, or the refusal."""
+    if len(content) > length_max:
+        refusal.raise_it("", f"at most {length_max} bytes were expected, {len(content)} found")
+    try:
+        table = tomllib.loads(content.decode())
+    except (ValueError, RecursionError) as error:  # also numbers and nesting without end
+        refusal.raise_it("", f"not the TOML that was expected: {error}")
+    return Fields(table, refusal)
 
 
 def load_json(content: bytes, *, length_max: int, refusal: Refusal) -> "Fields":

@@ -9,15 +9,15 @@ broker/        the mosquitto configuration
 store.sqlite   what the devices reported
 """
 
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from agent.errors import ConfigError
-from agent.strict import Fields, Refusal
+from agent.strict import Fields, Refusal, load_toml
 
 SCHEMA: Final = 1
+SETTINGS_BYTES_MAX: Final = 64 * 1024
 SETTINGS_FILE: Final = "fleet.toml"
 
 
@@ -76,14 +76,14 @@ class Workspace:
         """Read `fleet.toml`. Raises `ConfigError`."""
         refusal = Refusal(ConfigError, str(self.settings_file))
         try:
-            table = tomllib.loads(self.settings_file.read_text())
+            content = self.settings_file.read_bytes()
         except FileNotFoundError:
             refusal.raise_it(
                 "", "not found; run `lockgate-fleet init` here, or name a folder with --dir"
             )
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            refusal.raise_it("", f"not the TOML that was expected: {error}")
-        fields = Fields(table, refusal)
+        except OSError as error:
+            refusal.raise_it("", f"cannot be read: {error.strerror}")
+        fields = load_toml(content, length_max=SETTINGS_BYTES_MAX, refusal=refusal)
         fields.integer("schema", SCHEMA, SCHEMA)
         broker = fields.table("broker")
         repository = fields.table("repository")
