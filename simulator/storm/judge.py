@@ -9,6 +9,7 @@ from agent.policy import DeviceFacts, Proceed, decide
 from agent.report import Outcome, Report
 from agent.request import Verb
 from agent.rollout import BUCKETS, Halts, Rollouts
+from agent.update import State
 from simulator.faults import Reboot
 from simulator.image import Behaviour
 from simulator.invariants import comes_to_rest
@@ -136,6 +137,7 @@ def _has_more(bench: Bench) -> bool:
     fleet = bench.operator.fleet
     ended = max((past.counter for past in journal.history), default=0)
     confirmed = [one.counter for one in journal.installed.values()]
+    confirmed += [past.counter for past in journal.history if past.state is State.CONFIRMED]
     facts = DeviceFacts(
         device=bench.device_plan.name,
         hardware_id=bench.device.board.profile.hardware_id,
