@@ -6,12 +6,14 @@ file. `docs/boards.md` explains each key.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from agent.errors import ProfileError
-from agent.flash.select import ChipSettings, parse_chip
 from agent.release import SLOTS
 from agent.strict import NAME, Fields, Refusal, load_toml
+
+if TYPE_CHECKING:
+    from agent.flash.select import ChipSettings
 
 SCHEMA: Final = 1
 FILE_BYTES_MAX: Final = 64 * 1024
@@ -104,7 +106,7 @@ class Microcontroller:
 
     name: str
     hardware_id: str
-    settings: ChipSettings
+    settings: "ChipSettings"
     allow_one_way: bool = False
 
 
@@ -181,6 +183,8 @@ def _check_microcontrollers(profile: BoardProfile, refusal: Refusal) -> None:
 def _microcontrollers(fields: Fields) -> tuple[Microcontroller, ...]:
     if "microcontrollers" not in fields:
         return ()
+    from agent.flash.select import parse_chip  # noqa: PLC0415  # all flashers, for boards with chips
+
     rows = fields.tables("microcontrollers", length_max=MICROCONTROLLERS_MAX)
     return tuple(
         Microcontroller(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import ConfigError, FlashImageError, RollbackError, TrustError
-from agent.flash.mcuboot_image import check_image, load_public_key
+from agent.flash.mcuboot_image import PublicKey, check_image, load_public_key
 from tests.flash.mcuboot import imgtool_accepts, make_signer, sign
 
 PROGRAM = bytes(range(256)) * 3
@@ -102,3 +102,13 @@ def test_without_keys_nothing_is_accepted(tmp_path: Path) -> None:
         check_image(image, ())
     with pytest.raises(ConfigError, match="PEM"):
         load_public_key(b"-----BEGIN", "key.pem")
+
+
+def test_a_key_that_is_no_point_of_its_curve_has_signed_nothing(tmp_path: Path) -> None:
+    signer = make_signer(tmp_path)
+    broken = PublicKey(signer.key.kind, signer.key.content[:-1] + b"\x00")
+    content = sign(tmp_path, PROGRAM, signer)
+    renamed = content.replace(signer.key.hash, broken.hash)
+    assert renamed != content
+    with pytest.raises(TrustError, match="not by the key"):
+        check_image(renamed, (broken,))

@@ -4,7 +4,6 @@ import base64
 from collections.abc import Mapping
 
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from agent.errors import ProfileError
 from agent.flash.mcumgr import McumgrFlasher, McumgrSettings, Way
@@ -16,8 +15,7 @@ from tests.flash.mcumgr_bench import Bench, images
 
 
 def _line() -> str:
-    key = images().key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return base64.b64encode(key).decode()
+    return base64.b64encode(images().key.content).decode()
 
 
 def _parse(table: Mapping[str, object]) -> McumgrSettings:
