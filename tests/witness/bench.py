@@ -35,7 +35,8 @@ PART_BYTES: Final = 64 * 1024
 SECTORS: Final = 64
 BOOTS_MAX: Final = 12
 PROCESSES_MAX: Final = 40
-PROCESS_S: Final = 60.0
+PROCESS_S: Final = 1800.0
+"""For a process that hangs; long, because the whole machine may be stopped meanwhile."""
 ELF: Final = b"\x7fELF"
 
 

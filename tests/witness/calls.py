@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 TRACED: Final = "%file,%desc"
+"""Every call on files and descriptors, as strace groups them."""
 LINE: Final = re.compile(r"^(?P<thread>\d+)\s+(?P<rest>.*)$")
 CALL: Final = re.compile(r"^(?P<name>\w+)\((?P<arguments>.*)\)\s+= (?P<result>.*)$", re.DOTALL)
 UNFINISHED: Final = " <unfinished ...>"
@@ -42,6 +43,8 @@ ELSEWHERE: Final = (
 )
 OPENS: Final = frozenset(("open", "openat", "openat2", "creat"))
 ALWAYS_DURABLE: Final = CONTENT | SYNC | NAMES | LENGTHS | ELSEWHERE
+DURABLE: Final = ",".join(sorted(f"?{name}" for name in ALWAYS_DURABLE | OPENS | {"ioctl", "mmap"}))
+"""Every call that may change what lasts, as strace takes it; a name that a machine has not is no error."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from simulator.profiles import profile_names
 from tests.witness import ext4_images, fat_images
 from tests.witness.ext4_images import Findings
 from tests.witness.fat_images import KINDS, FatFindings
-from tests.witness.kill_sweep import MEMORY, say
+from tests.witness.kill_sweep import MEMORY, say, without_chips
 
 
 def main(arguments: list[str]) -> int:
@@ -125,7 +125,7 @@ def show_fat(rows: dict[str, FatFindings]) -> None:
 def _options(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="crash-images", description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="of images, keys and subsets")
-    parser.add_argument("--profiles", nargs="+", default=profile_names())
+    parser.add_argument("--profiles", nargs="+", choices=profile_names(), default=without_chips())
     parser.add_argument(
         "--folder",
         default=str(MEMORY) if MEMORY.is_dir() else None,

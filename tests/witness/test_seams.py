@@ -7,7 +7,7 @@ from simulator.lab import make_lab
 from simulator.power import Operation
 from simulator.profiles import load_profile, profile_names
 from tests.witness.bench import Bench, check_ending, make_bench
-from tests.witness.calls import Call, touches
+from tests.witness.calls import TRACED, Call, touches
 from tests.witness.durability import Durability
 from tests.witness.pairing import SILENT, Pairing, SeamCall
 from tests.witness.tracing import trace
@@ -51,7 +51,7 @@ def update(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     bench = make_bench(tmp_path_factory.mktemp("update"), profile, behaviour=behaviour)
     boots, bootloader = [], []
     for _ in range(5):
-        run, calls = trace(bench)
+        run, calls = trace(bench, traced=TRACED)
         check_ending(run)
         boots.append(tuple(calls))
         history: list[Operation] = []

@@ -11,7 +11,7 @@ from typing import Final
 
 from agent.linux.files import UNFINISHED
 from tests.witness.bench import Bench, Run, Snapshot, ViolationError, check_ending
-from tests.witness.calls import NAMES, TRACED, Call, is_durable, read_trace, touches
+from tests.witness.calls import DURABLE, NAMES, Call, is_durable, read_trace, touches
 
 TEXT_BYTES: Final = "200"
 KILL: Final = "signal=KILL"
@@ -37,8 +37,15 @@ class TracedBoot:
     """Before each point: how many calls of each name there had been, durable or not."""
 
 
-def trace(bench: Bench, *filters: str) -> tuple[Run, list[Call]]:
-    """One process, and its calls on files and descriptors."""
+def trace(bench: Bench, *filters: str, traced: str = DURABLE) -> tuple[Run, list[Call]]:
+    """One process, and its calls of these names: those that may change what lasts, unless more are asked for.
+
+    All other calls run at their full speed, because the kernel lets them pass by itself.
+    """
+    return _trace(bench, "--seccomp-bpf", *filters, traced=traced)
+
+
+def _trace(bench: Bench, *options: str, traced: str) -> tuple[Run, list[Call]]:
     file = bench.settings.around / "trace"
     run = bench.run(
         "strace",
@@ -48,10 +55,10 @@ def trace(bench: Bench, *filters: str) -> tuple[Run, list[Call]]:
         "-s",
         TEXT_BYTES,
         "-e",
-        f"trace={TRACED}",
+        f"trace={traced}",
         "-o",
         str(file),
-        *filters,
+        *options,
     )
     return run, read_trace(file)
 
@@ -114,9 +121,12 @@ def _traced(bench: Bench, before: Snapshot, calls: list[Call]) -> TracedBoot:
 
 
 def inject(bench: Bench, filters: tuple[str, ...], *faults: str) -> tuple[Run, list[Call]]:
-    """One process in which faults strike: each is what strace's `inject=` takes."""
+    """One process in which faults strike: each is what strace's `inject=` takes.
+
+    strace stops it at every call: where the kernel chooses, a signal is not delivered.
+    """
     options = [word for fault in faults for word in ("-e", f"inject={fault}")]
-    return trace(bench, *options, *filters)
+    return _trace(bench, *options, *filters, traced=DURABLE)
 
 
 def once(point: Point, fault: str) -> str:
