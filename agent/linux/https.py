@@ -1,21 +1,17 @@
 """HTTPS as the repository needs it: one range of one file, bounded in bytes and in time.
 
-What `requests` would do by itself and a hostile server would like is switched off: redirects,
-proxies and passwords from the environment, cookies, compressed answers, other authorities.
+The standard library's client does nothing by itself that a hostile server would like: it follows no
+redirect, asks no proxy, keeps no cookie, takes nothing from the environment and unpacks nothing.
 """
 
 import re
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from http.client import HTTPException
-from http.cookiejar import DefaultCookiePolicy
-from typing import Any, Final
-
-import requests
-from requests.adapters import HTTPAdapter
-from urllib3.exceptions import HTTPError
+from contextlib import contextmanager
+from http.client import HTTPException, HTTPResponse, HTTPSConnection
+from typing import Any, Final, Protocol
+from urllib.parse import urlsplit
 
 from agent.errors import FetchError, NotFoundError, UntrustedServerError
 from agent.linux.repository import FetchLimits
@@ -24,12 +20,11 @@ from agent.linux.tls import client_context
 HEAD_BYTES_MAX: Final = 256 * 1024
 CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]{1,15})-([0-9]{1,15})/(?:[0-9]{1,15}|\*)")
 LENGTH: Final = re.compile(r"[0-9]{1,15}")
-FOREIGN_ERRORS: Final = (requests.RequestException, HTTPError, HTTPException, OSError, ValueError)
+FOREIGN_ERRORS: Final = (HTTPException, OSError, ValueError)
 PARTIAL_CONTENT: Final = 206  # RFC 9110, section 15.3.7
 MISSING: Final = (403, 404, 410)  # object stores answer 403 for what they do not have
 RANGE_NOT_SATISFIABLE: Final = 416
 OVERLOADED: Final = (429, 503)
-WRAPPERS_MAX: Final = 8
 
 
 class Meter:
@@ -86,91 +81,108 @@ def metered_sockets(meter: Meter) -> type[ssl.SSLSocket]:
     return MeteredSocket
 
 
-class FleetAdapter(HTTPAdapter):
-    """Makes connections with our TLS settings, and never tries again by itself."""
-
-    def __init__(self, context: ssl.SSLContext) -> None:
-        self._context = context
-        super().__init__(max_retries=0)
-
-    def init_poolmanager(
-        self,
-        connections: int,
-        maxsize: int,
-        block: bool = False,  # noqa: FBT001, FBT002  # the signature is requests'
-        **options: Any,  # noqa: ANN401  # passed on as they come
-    ) -> None:
-        """Build the pool with our context."""
-        options["ssl_context"] = self._context
-        super().init_poolmanager(connections, maxsize, block, **options)
-
-
 class HttpsSession:
-    """Keeps the connections to the fleet's servers open between requests."""
+    """Keeps one connection to each of the fleet's servers open between requests."""
 
     def __init__(self, authority: str, limits: FetchLimits) -> None:
         self._authority = authority
         self._limits = limits
         self._meter = Meter(limits)
-        self._session: requests.Session | None = None
+        self._context: ssl.SSLContext | None = None
+        self._idle: dict[str, HTTPSConnection] = {}
 
     def get(self, url: str, offset: int, length_max: int) -> "HttpsStream":
         """Ask for a range of a file and check what the headers promise. Raises `FetchError`."""
-        session = self._opened()
-        try:
-            with self._meter.head():
-                response = session.get(
-                    url,
-                    headers={"Range": f"bytes={offset}-{offset + length_max - 1}"},
-                    stream=True,
-                    timeout=(self._limits.connect_s, self._limits.gap_s),
-                    allow_redirects=False,
-                    verify=self._authority,
-                )
-        except requests.exceptions.SSLError as error:
-            raise self._untrusted(url, error) from error
-        except FOREIGN_ERRORS as error:
-            raise FetchError(f"{url}: {self._explain(error)}") from error
+        wanted = f"bytes={offset}-{offset + length_max - 1}"
+        connection, response = self._asked(url, wanted)
         try:
             promised = promised_length(response, url, offset, length_max)
         except FetchError:
-            response.close()
+            connection.close()
             raise
-        return HttpsStream(response, url, promised, length_max, self._explain)
+
+        def ended(*, whole: bool) -> None:
+            """A connection is asked again only when nothing of an answer can be left in it."""
+            response.close()
+            if whole and not response.will_close:
+                self._idle[urlsplit(url).netloc] = connection
+            else:
+                connection.close()
+
+        return HttpsStream(response, url, promised, length_max, explain=self._explain, ended=ended)
 
     def close(self) -> None:
         """Close all connections."""
-        if self._session is not None:
-            self._session.close()
-            self._session = None
+        for connection in self._idle.values():
+            connection.close()
+        self._idle.clear()
 
-    def _opened(self) -> requests.Session:
-        if self._session is None:
+    def _asked(self, url: str, wanted: str) -> tuple[HTTPSConnection, HTTPResponse]:
+        """The answer's headers; a kept connection that the server has closed meanwhile is replaced."""
+        try:
+            kept = self._idle.pop(urlsplit(url).netloc, None)
+            if kept is not None:
+                try:
+                    return kept, self._ask(kept, url, wanted)
+                except (ConnectionError, HTTPException):
+                    kept.close()
+            connection = self._connected(url)
+            return connection, self._ask(connection, url, wanted)
+        except ssl.SSLError as error:
+            raise self._untrusted(url, error) from error
+        except FOREIGN_ERRORS as error:
+            raise FetchError(f"{url}: {self._explain(error)}") from error
+
+    def _connected(self, url: str) -> HTTPSConnection:
+        parts = urlsplit(url)
+        if self._context is None:
             sockets = metered_sockets(self._meter)
-            context = client_context(self._authority, sockets, UntrustedServerError)
-            session = requests.Session()
-            session.trust_env = False
-            session.headers.clear()
-            session.headers.update({"User-Agent": "lockgate", "Accept-Encoding": "identity"})
-            session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-            session.mount("https://", FleetAdapter(context))
-            self._session = session
-        return self._session
+            self._context = client_context(self._authority, sockets, UntrustedServerError)
+        connection = HTTPSConnection(
+            parts.hostname or "", parts.port, timeout=self._limits.connect_s, context=self._context
+        )
+        try:
+            connection.connect()
+        except OSError:
+            connection.close()
+            raise
+        connection.sock.settimeout(self._limits.gap_s)
+        return connection
 
-    def _untrusted(self, url: str, error: requests.exceptions.SSLError) -> UntrustedServerError:
+    def _ask(self, connection: HTTPSConnection, url: str, wanted: str) -> HTTPResponse:
+        try:
+            connection.putrequest("GET", urlsplit(url).path, skip_accept_encoding=True)
+            connection.putheader("User-Agent", "lockgate")
+            connection.putheader("Accept-Encoding", "identity")
+            connection.putheader("Range", wanted)
+            connection.endheaders()
+            with self._meter.head():
+                return connection.getresponse()
+        except FOREIGN_ERRORS:
+            connection.close()
+            raise
+
+    def _untrusted(self, url: str, error: ssl.SSLError) -> UntrustedServerError:
         return UntrustedServerError(
-            f"{url}: a server with a certificate from {self._authority} was expected; {_root(error)}. "
+            f"{url}: a server with a certificate from {self._authority} was expected; {error}. "
             f"Check [repository] in agent.toml, the server's certificate and this device's date"
         )
 
     def _explain(self, error: Exception) -> str:
-        root = _root(error)
-        if isinstance(root, TimeoutError):
+        if isinstance(error, TimeoutError):
             return (
-                f"the server is too slow ({root}): an answer within {self._limits.gap_s:g} s and "
+                f"the server is too slow ({error}): an answer within {self._limits.gap_s:g} s and "
                 f"{self._limits.bytes_per_s_min} bytes/s were expected; it will be tried again"
             )
-        return f"the transfer failed ({root}); check the network and the server"
+        return f"the transfer failed ({error}); check the network and the server"
+
+
+class Ended(Protocol):
+    """Takes the connection back; `whole` says that the answer was read to its end."""
+
+    def __call__(self, *, whole: bool) -> None:
+        """Keep it or close it."""
+        ...
 
 
 class HttpsStream:
@@ -178,61 +190,62 @@ class HttpsStream:
 
     def __init__(
         self,
-        response: requests.Response,
+        response: HTTPResponse,
         url: str,
         promised: int | None,
         length_max: int,
+        *,
         explain: Callable[[Exception], str],
+        ended: Ended,
     ) -> None:
         self._response = response
         self._url = url
         self._explain = explain
         self._promised = promised
         self._left = length_max if promised is None else min(length_max, promised)
+        self._ended: Ended | None = ended
 
     def read(self, length_max: int) -> bytes:
         """What arrives next; one read from the network at most, so that each has its deadline."""
         if self._left == 0:
             return b""
         try:
-            piece: bytes = self._response.raw.read1(
-                min(length_max, self._left), decode_content=False
-            )
+            piece = self._response.read1(min(length_max, self._left))
         except FOREIGN_ERRORS as error:
             self.close()
             raise FetchError(f"{self._url}: {self._explain(error)}") from error
         if not piece and self._promised is not None:
+            left = self._left
             self.close()
             raise FetchError(
-                f"{self._url}: the answer ended {self._left} bytes before the length that it "
+                f"{self._url}: the answer ended {left} bytes before the length that it "
                 f"announced; it will be tried again"
             )
         self._left = self._left - len(piece) if piece else 0
         if self._left == 0:
-            self._finish()
+            self._end(whole=self._response.getheader("Content-Length") == str(self._promised))
         return piece
 
-    def _finish(self) -> None:
-        """Let urllib3 see the end of an answer that is complete, so that it keeps the connection."""
-        headers = self._response.headers
-        if self._promised is not None and headers.get("Content-Length") == str(self._promised):
-            with suppress(*FOREIGN_ERRORS):  # all bytes are here; what fails now costs a connection
-                self._response.raw.read1(1, decode_content=False)
-        self.close()
-
     def close(self) -> None:
-        """Give the connection back if the answer was read to its end, else close it."""
+        """Stop fetching. A second call does nothing."""
         self._left = 0
-        self._response.close()
+        self._end(whole=False)
+
+    def _end(self, *, whole: bool) -> None:
+        if self._ended is not None:
+            self._ended(whole=whole)
+            self._ended = None
 
 
-def promised_length(
-    response: requests.Response, url: str, offset: int, length_max: int
-) -> int | None:
+def promised_length(response: HTTPResponse, url: str, offset: int, length_max: int) -> int | None:
     """How many bytes the headers announce, None when they do not. Raises `FetchError`.
 
     Whatever else a server puts there (a redirect, another range, an encoding) is refused.
     """
+    if len(set(response.headers.get_all("Content-Length", []))) > 1:
+        raise FetchError(
+            f"{url}: the transfer failed (two lengths were announced); check the server"
+        )
     _refuse_status(response, url)
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):
@@ -240,7 +253,7 @@ def promised_length(
             f"{url}: the bytes as they are were expected, encoding {encoding[:40]!r} found; "
             f"switch compression off for these files at the server"
         )
-    if response.status_code == PARTIAL_CONTENT:
+    if response.status == PARTIAL_CONTENT:
         return _partial_length(response, url, offset, length_max)
     if offset > 0:
         raise FetchError(
@@ -251,8 +264,8 @@ def promised_length(
     return int(announced) if LENGTH.fullmatch(announced) else None
 
 
-def _refuse_status(response: requests.Response, url: str) -> None:
-    status = response.status_code
+def _refuse_status(response: HTTPResponse, url: str) -> None:
+    status = response.status
     if status in MISSING:
         raise NotFoundError(f"{url}: the server has no such file (status {status})")
     if status in OVERLOADED:
@@ -271,7 +284,7 @@ def _refuse_status(response: requests.Response, url: str) -> None:
         raise FetchError(f"{url}: status 200 or 206 was expected, {status} found")
 
 
-def _partial_length(response: requests.Response, url: str, offset: int, length_max: int) -> int:
+def _partial_length(response: HTTPResponse, url: str, offset: int, length_max: int) -> int:
     stated = response.headers.get("Content-Range", "")
     found = CONTENT_RANGE.fullmatch(stated)
     if found is not None:
@@ -282,14 +295,3 @@ def _partial_length(response: requests.Response, url: str, offset: int, length_m
         f"{url}: bytes {offset}-{offset + length_max - 1} were expected, {stated[:80]!r} found; "
         f"the server, or a cache before it, does not answer range requests rightly"
     )
-
-
-def _root(error: BaseException) -> BaseException:
-    """The error below the layers of `requests` and `urllib3`, which says what happened."""
-    for _ in range(WRAPPERS_MAX):
-        inner = (error.__cause__, getattr(error, "reason", None), *error.args)
-        below = next((each for each in inner if isinstance(each, BaseException)), None)
-        if below is None:
-            break
-        error = below
-    return error

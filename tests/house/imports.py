@@ -31,13 +31,12 @@ DEVICE_LIBRARIES: Final = frozenset(
         "securesystemslib",
         "cryptography",
         "paho",
-        "requests",
         "serial",
         "urllib3",
         "backports",
     )
 )
-"""What a device has installed; urllib3 is what requests and tuf speak through."""
+"""What a device has installed; urllib3 is what tuf speaks through where it fetches by itself."""
 
 LIBRARIES: Final = {
     "agent": DEVICE_LIBRARIES,
