@@ -31,9 +31,11 @@ class Mirror:
 
     blobs: Path
     opened: list[str] = field(default_factory=list)
+    asked_bytes: int = 0
 
     def open(self, path: str, offset: int, length_max: int) -> ByteStream:
         self.opened.append(path)
+        self.asked_bytes += length_max
         file = (self.blobs / Path(path).name).open("rb")
         file.seek(offset)
         return _Stream(file, length_max)

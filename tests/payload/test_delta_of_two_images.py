@@ -52,6 +52,7 @@ def test_a_device_with_the_base_fetches_the_delta_and_nothing_else(
     assert meter.fetched_bytes <= delta_bytes(pair) + 1
     assert pair.image.payload.path not in mirror.opened
     assert len(mirror.opened) <= 3  # the index, the end, all records
+    assert mirror.asked_bytes <= delta_bytes(pair) + 1  # a server sends ahead what was asked for
 
 
 @pytest.mark.parametrize("places", [1, 6])
