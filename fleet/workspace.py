@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from agent.errors import ConfigError
-from agent.strict import Fields, Refusal, load_toml
+from agent.strict import Refusal, load_toml
 
 SCHEMA: Final = 1
 SETTINGS_BYTES_MAX: Final = 64 * 1024
