@@ -197,15 +197,15 @@ def _check_signature(
 def _is_signed(key: PublicKey, signature: bytes, digest: bytes) -> bool:
     """Whether a key made a signature; bytes that are no key of their kind made none."""
     # 14 ms and 5 MiB, which a device that has nothing to flash goes without.
-    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415
-    from cryptography.hazmat.primitives.asymmetric.ec import (  # noqa: PLC0415
+    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415  # heavy
+    from cryptography.hazmat.primitives.asymmetric.ec import (  # noqa: PLC0415  # heavy
         ECDSA,
         SECP256R1,
         EllipticCurvePublicKey,
     )
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415
-    from cryptography.hazmat.primitives.asymmetric.utils import Prehashed  # noqa: PLC0415
-    from cryptography.hazmat.primitives.hashes import SHA256  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415  # heavy
+    from cryptography.hazmat.primitives.asymmetric.utils import Prehashed  # noqa: PLC0415  # heavy
+    from cryptography.hazmat.primitives.hashes import SHA256  # noqa: PLC0415  # heavy
 
     start, _ = KEY_FORMS[key.kind]
     rest = key.content[len(start) :]
