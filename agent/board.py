@@ -5,7 +5,7 @@ file. `docs/boards.md` explains each key.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
 from agent.errors import ProfileError
@@ -120,6 +120,8 @@ class BoardProfile:
     slots: Mapping[SlotName, Slot]
     confirm: ConfirmSettings
     microcontrollers: tuple[Microcontroller, ...] = ()
+    disk_image: Mapping[str, str] = field(default_factory=dict)
+    """For the operator: which partition of a whole-disk image is which part, as `label=rootfs`."""
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -146,6 +148,7 @@ def parse_profile(content: bytes, source: str) -> BoardProfile:
         slots=pair,
         confirm=_confirm(fields.table("confirm")),
         microcontrollers=_microcontrollers(fields),
+        disk_image=_disk_image(fields),
     )
     fields.done()
     _check_pair(profile, refusal)
@@ -164,6 +167,8 @@ def _check_pair(profile: BoardProfile, refusal: Refusal) -> None:
     if len(set(devices)) != len(devices):
         refusal.raise_it("slots", "each device may be named once; one stands for two things")
     _check_microcontrollers(profile, refusal)
+    if not set(profile.disk_image) <= set(profile.parts):
+        refusal.raise_it("disk_image", f"parts of a slot were expected: {', '.join(profile.parts)}")
     if slot_a.boot_partition is not None and slot_a.boot_partition == slot_b.boot_partition:
         refusal.raise_it("slots.b.boot_partition", "another number than slot a's was expected")
 
@@ -195,6 +200,15 @@ def _microcontrollers(fields: Fields) -> tuple[Microcontroller, ...]:
         )
         for row in rows
     )
+
+
+def _disk_image(fields: Fields) -> dict[str, str]:
+    if "disk_image" not in fields:
+        return {}
+    table = fields.table("disk_image")
+    found = {part: table.text(part, length_max=80) for part in table.raw}
+    table.done()
+    return found
 
 
 def _boot_devices(boot: BootSettings) -> tuple[str, ...]:

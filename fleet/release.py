@@ -25,7 +25,8 @@ from fleet import files
 from fleet.chip_images import ChipInput, encode_chip
 from fleet.delta.offer import Offer, with_deltas
 from fleet.delta.offer import Watch as DeltaWatch
-from fleet.images import ImageStream, open_image
+from fleet.disk_image_choice import Choice, split_choice
+from fleet.images import ImageStream, PickyImage, Taken, open_picky
 from fleet.keys import KeyFolders
 from fleet.metadata import RoleName
 from fleet.payload import LEVELS, EncodedImage, Encoding, encode_full
@@ -33,18 +34,23 @@ from fleet.staging import Stage, restage
 from fleet.verify import SigningStatus
 from fleet.workspace import Workspace
 
-KINDS: Final = ("feature", "security")
+SECURITY: Final = "security"
+KINDS: Final = ("feature", SECURITY)
 NOTES_MAX: Final = 4096
 HARDWARE_ID_MAX: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
 class ImageInput:
-    """An image file, and the part of the boards with this hardware id that it is for."""
+    """An image file, and the part of the boards with this hardware id that it is for.
+
+    `choice` says which partition when the file is a whole disk.
+    """
 
     hardware_id: str
     part: str
     path: Path
+    choice: Choice | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,8 @@ class ReleaseRequest:
     chips: tuple[ChipInput, ...] = ()
     bases: tuple[str, ...] = ()
     """Earlier releases from which devices are expected to come; each gets delta payloads."""
+    heed_maps: bool = True
+    """Whether block maps beside the images say what of them counts."""
 
 
 Watch = Callable[[ImageInput, ImageStream], None]
@@ -73,6 +81,8 @@ class MadeRelease:
     release: Release
     encoded: tuple[EncodedImage, ...]
     status: SigningStatus | None
+    taken: tuple[Taken, ...] = ()
+    """What of each file became an image, in the order of the request."""
 
 
 def parse_image_input(text: str) -> ImageInput:
@@ -84,7 +94,7 @@ def parse_image_input(text: str) -> ImageInput:
             f"--image: HARDWARE_ID:PART=FILE was expected, {text!r} found, "
             "for example raspberrypi,4-model-b:root=root.img.xz"
         )
-    return ImageInput(hardware_id, part, Path(path))
+    return ImageInput(hardware_id, part, *split_choice(path))
 
 
 def releases(workspace: Workspace) -> tuple[Release, ...]:
@@ -129,7 +139,9 @@ def add_release(
     bases = tuple(_named(known, name) for name in request.bases)
     stage = Stage(workspace)
     with _blob_folder(stage, dry_run=dry_run) as folder:
-        encoded = tuple(_encode(image, folder, request.encoding, watch) for image in request.images)
+        done = tuple(_encode(image, folder, request, watch) for image in request.images)
+        encoded = tuple(made for made, _ in done)
+        taken = tuple(what for _, what in done)
         images = tuple(
             _image(image, made) for image, made in zip(request.images, encoded, strict=True)
         )
@@ -151,7 +163,7 @@ def add_release(
     if len(manifest) > MANIFEST_BYTES_MAX:
         raise ConfigError(f"release {release.name}: the manifest is longer than devices take")
     if dry_run:
-        return MadeRelease(release, encoded, None)
+        return MadeRelease(release, encoded, None, taken)
     with files.locked(workspace.root):
         _check_new(releases(workspace), request)  # making payloads takes long enough for another
         target = stage.put_document(manifest_path(release.name), manifest)
@@ -159,7 +171,8 @@ def add_release(
         def list_it(role: Targets) -> None:
             role.targets[target.path] = target
 
-        return MadeRelease(release, encoded, restage(stage, RoleName.RELEASES, keys, now, list_it))
+        status = restage(stage, RoleName.RELEASES, keys, now, list_it)
+        return MadeRelease(release, encoded, status, taken)
 
 
 def _unwatched(_image: Image, _base: Release, _done: int, _total: int) -> None:
@@ -192,7 +205,9 @@ def _check_request(request: ReleaseRequest) -> None:
             f"{request.encoding.level} found"
         )
     if not request.images:
-        raise ConfigError("--image: at least one HARDWARE_ID:PART=FILE was expected")
+        raise ConfigError(
+            "--image: at least one HARDWARE_ID:PART=FILE was expected, or --disk PROFILE=FILE"
+        )
     places: set[tuple[str, str]] = set()
     for image in request.images:
         _check_place(image)
@@ -227,16 +242,17 @@ def _check_new(known: tuple[Release, ...], request: ReleaseRequest) -> None:
 
 
 def _encode(
-    image: ImageInput, folder: Path, encoding: Encoding, watch: Watch | None
-) -> EncodedImage:
-    with open_image(image.path) as stream:
+    image: ImageInput, folder: Path, request: ReleaseRequest, watch: Watch | None
+) -> tuple[EncodedImage, Taken]:
+    picky = PickyImage(image.path, image.choice, request.heed_maps)
+    with open_picky(picky) as (stream, taken):
 
         def progress() -> None:
             if watch is not None:
                 watch(image, stream)
 
         try:
-            return encode_full(stream, folder, encoding, progress)
+            return encode_full(stream, folder, request.encoding, progress), taken
         except ConfigError as error:
             raise _about(image.path, error) from error
 

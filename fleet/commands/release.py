@@ -30,10 +30,12 @@ from fleet.commands.signing import (
 )
 from fleet.delta.offer import Watch as DeltaWatch
 from fleet.delta.offer import find_base
-from fleet.images import ImageStream
+from fleet.disk_image_parts import parse_disk_input
+from fleet.images import ImageStream, Taken
 from fleet.payload import LEVEL, LEVELS, Encoding
 from fleet.release import (
     KINDS,
+    SECURITY,
     ImageInput,
     MadeRelease,
     ReleaseRequest,
@@ -65,29 +67,17 @@ def _add_add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--counter", type=int, required=True, help="higher than that of every release before"
     )
-    parser.add_argument("--kind", choices=KINDS, required=True)
+    kind = parser.add_mutually_exclusive_group(required=True)
+    kind.add_argument("--kind", choices=KINDS)
+    kind.add_argument(
+        "--security",
+        dest="kind",
+        action="store_const",
+        const=SECURITY,
+        help="the same as --kind security: devices may take it where they wait with others",
+    )
     parser.add_argument("--notes", default="", metavar="TEXT")
-    parser.add_argument(
-        "--image",
-        action="append",
-        required=True,
-        metavar="HARDWARE_ID:PART=FILE",
-        help="a raw image, or one packed with xz, gzip or zstd; once for each part",
-    )
-    parser.add_argument(
-        "--chip",
-        action="append",
-        default=[],
-        metavar="HARDWARE_ID:COMPONENT=FILE",
-        help="an image for a microcontroller, in the format that the board profile names",
-    )
-    parser.add_argument(
-        "--hosts",
-        action="append",
-        default=[],
-        metavar=HOSTS_METAVAR,
-        help="the release counters of the systems that a chip's image works with; for each --chip",
-    )
+    _add_inputs(parser)
     parser.add_argument(
         "--level",
         type=int,
@@ -110,6 +100,43 @@ def _add_add(parser: argparse.ArgumentParser) -> None:
     add_json(parser)
 
 
+def _add_inputs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--image",
+        action="append",
+        default=[],
+        metavar="HARDWARE_ID:PART=FILE[#PARTITION]",
+        help="a raw image, or one packed with xz, gzip, zstd or bzip2; once for each part; of a whole disk "
+        "one partition: its number, name=NAME, label=LABEL or role=boot|root",
+    )
+    parser.add_argument(
+        "--disk",
+        action="append",
+        default=[],
+        metavar="PROFILE=FILE",
+        help="a whole disk with every part of a slot, as the board profile has them",
+    )
+    parser.add_argument(
+        "--no-bmap",
+        action="store_true",
+        help="do not look for block maps (FILE.bmap) beside the images",
+    )
+    parser.add_argument(
+        "--chip",
+        action="append",
+        default=[],
+        metavar="HARDWARE_ID:COMPONENT=FILE",
+        help="an image for a microcontroller, in the format that the board profile names",
+    )
+    parser.add_argument(
+        "--hosts",
+        action="append",
+        default=[],
+        metavar=HOSTS_METAVAR,
+        help="the release counters of the systems that a chip's image works with; for each --chip",
+    )
+
+
 def run(options: argparse.Namespace, workspace: Workspace) -> int:
     """Do what the action says."""
     match options.action:
@@ -126,11 +153,15 @@ def _add(options: argparse.Namespace, workspace: Workspace) -> int:
         name=options.name,
         counter=options.counter,
         kind=options.kind,
-        images=tuple(parse_image_input(text) for text in options.image),
+        images=(
+            *(parse_image_input(text) for text in options.image),
+            *(image for text in options.disk for image in parse_disk_input(text)),
+        ),
         notes=options.notes,
         encoding=Encoding(level=options.level, threads=max(0, options.threads)),
         bases=tuple(options.bases),
         chips=parse_chip_inputs(options.chip, options.hosts),
+        heed_maps=not options.no_bmap,
     )
     with _progress() as (watch, watch_delta):
         made = add_release(
@@ -184,9 +215,12 @@ def _print_made(made: MadeRelease, bases: list[Release], *, as_json: bool) -> No
                 "release": _document(made.release),
                 "staged": made.status is not None,
                 "roles": [] if made.status is None else [status_document(made.status)],
+                "taken": [_taken_document(one) for one in made.taken],
             }
         )
         return
+    for one in made.taken:
+        print(_taken_words(one))
     _print_release(made.release)
     for base in bases:
         print(f"a device with {base.name} fetches {_fetched_bytes(made.release, base)} bytes")
@@ -194,6 +228,33 @@ def _print_made(made: MadeRelease, bases: list[Release], *, as_json: bool) -> No
         print("nothing was written: this was a dry run")
     else:
         print_statuses((made.status,), as_json=False)
+
+
+def _taken_words(one: Taken) -> str:
+    where = f"partition {one.partition.words}" if one.partition else "all of it"
+    packing = "" if one.packing == "raw" else f", packed with {one.packing}"
+    block_map = f", by {one.block_map}" if one.block_map else ""
+    return f"taken of {one.path}{packing}{block_map}: {where}"
+
+
+def _taken_document(one: Taken) -> dict[str, object]:
+    partition = one.partition
+    return {
+        "file": str(one.path),
+        "packing": one.packing,
+        "block_map": str(one.block_map) if one.block_map else "",
+        "partition": None
+        if partition is None
+        else {
+            "number": partition.number,
+            "start_bytes": partition.start_bytes,
+            "length_bytes": partition.length_bytes,
+            "type": partition.kind,
+            "name": partition.name,
+            "file_system": partition.file_system.kind,
+            "label": partition.file_system.label,
+        },
+    }
 
 
 def _fetched_bytes(release: Release, base: Release) -> int:

@@ -1,5 +1,6 @@
 """Packed images are told by their content, and give the same payload as the raw ones."""
 
+import bz2
 import gzip
 import lzma
 from pathlib import Path
@@ -28,9 +29,10 @@ def payload_name(path: Path, folder: Path) -> str:
         lzma.compress(IMAGE, preset=0),
         gzip.compress(IMAGE, 1),
         zstd.compress(IMAGE, 1),
+        bz2.compress(IMAGE, 1),
         lzma.compress(IMAGE[:100_000], preset=0) + lzma.compress(IMAGE[100_000:], preset=0),
     ],
-    ids=["xz", "gzip", "zstd", "two xz streams"],
+    ids=["xz", "gzip", "zstd", "bzip2", "two xz streams"],
 )
 def test_a_packed_image_gives_the_payload_of_the_raw_one(tmp_path: Path, packed: bytes) -> None:
     raw, other = tmp_path / "raw.img", tmp_path / "named-wrongly.img"
@@ -61,7 +63,9 @@ def test_a_damaged_image_is_refused_and_leaves_no_payload(tmp_path: Path, packed
     assert list(blobs.iterdir()) == []
 
 
-@pytest.mark.parametrize("start", [b"PK\x03\x04", b"BZh91AY", b"QFI\xfb", b"\x3a\xff\x26\xed"])
+@pytest.mark.parametrize(
+    "start", [b"PK\x03\x04", b"7z\xbc\xaf\x27\x1c", b"QFI\xfb", b"\x3a\xff\x26\xed"]
+)
 def test_a_foreign_format_is_refused(tmp_path: Path, start: bytes) -> None:
     path = tmp_path / "image"
     path.write_bytes(start + bytes(4096))
