@@ -9,18 +9,17 @@ import select
 import time
 from typing import Final
 
-from paho.mqtt.enums import MQTTProtocolVersion
-
 from agent.config import BrokerSettings
 from agent.errors import BrokerError
 from agent.interfaces import Message
 from agent.linux.mqtt import Connection, ProtocolRefusedError, events
+from agent.linux.mqtt_packets import MQTT_3_1_1, MQTT_5, Publication
 from agent.linux.wake import Waker
 
 TOPIC_MESSAGES_MAX: Final = 8
 OPEN_TIMEOUT_S: Final = 10.0  # to connect, and again until everything is granted
 WAIT_S_MAX: Final = 86_400.0  # poll(2) counts milliseconds in 31 bits
-VERSIONS: Final = (MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311)
+VERSIONS: Final = (MQTT_5, MQTT_3_1_1)
 
 
 class Inbox:
@@ -67,7 +66,7 @@ class MqttBroker:
         self._device_id = device_id
         self._waker = waker
         self._open_timeout_s = open_timeout_s
-        self._versions: tuple[MQTTProtocolVersion, ...] = VERSIONS
+        self._versions: tuple[int, ...] = VERSIONS
         self._connection: Connection | None = None
         self._inbox = Inbox(())
 
@@ -84,7 +83,7 @@ class MqttBroker:
         for version in self._versions:
             connection = self._new_connection(version)
             try:
-                connection.open(subscriptions, will)
+                connection.open(subscriptions, _publication(will))
             except ProtocolRefusedError as error:
                 connection.close()
                 failures.append(error)
@@ -116,7 +115,7 @@ class MqttBroker:
             raise BrokerError("no session with the broker; nothing was published")
         self._connection.turn()
         self._check()
-        self._connection.publish(message)
+        self._connection.publish(_publication(message))
         self._check()
 
     def close(self) -> None:
@@ -125,10 +124,13 @@ class MqttBroker:
             self._connection.close()
             self._connection = None
 
-    def _new_connection(self, version: MQTTProtocolVersion) -> Connection:
+    def _new_connection(self, version: int) -> Connection:
         return Connection(
-            self._settings, self._device_id, version, self._inbox.put, self._open_timeout_s
+            self._settings, self._device_id, version, self._take, self._open_timeout_s
         )
+
+    def _take(self, message: Publication) -> None:
+        self._inbox.put(Message(message.topic, message.content, message.retain))
 
     def _check(self) -> None:
         """Tell of a loss once; without a session there is nothing to lose."""
@@ -159,3 +161,7 @@ class MqttBroker:
         if connection is not None:
             connection.turn()
         return self._waker is not None and self._waker.drain()
+
+
+def _publication(message: Message) -> Publication:
+    return Publication(message.topic, message.content, message.retain)

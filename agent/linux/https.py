@@ -18,6 +18,7 @@ from agent.linux.repository import FetchLimits
 from agent.linux.tls import client_context
 
 HEAD_BYTES_MAX: Final = 256 * 1024
+READ_BYTES_MAX: Final = 512 * 1024
 CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]{1,15})-([0-9]{1,15})/(?:[0-9]{1,15}|\*)")
 LENGTH: Final = re.compile(r"[0-9]{1,15}")
 FOREIGN_ERRORS: Final = (HTTPException, OSError, ValueError)
@@ -206,11 +207,14 @@ class HttpsStream:
         self._ended: Ended | None = ended
 
     def read(self, length_max: int) -> bytes:
-        """What arrives next; one read from the network at most, so that each has its deadline."""
+        """All of what was asked for up to a bound: a call for each TLS record costs as much as TLS does.
+
+        Each read from the network below has its deadline, and the meter ends what is too slow.
+        """
         if self._left == 0:
             return b""
         try:
-            piece = self._response.read1(min(length_max, self._left))
+            piece = self._response.read(min(length_max, self._left, READ_BYTES_MAX))
         except FOREIGN_ERRORS as error:
             self.close()
             raise FetchError(f"{self._url}: {self._explain(error)}") from error

@@ -1,7 +1,7 @@
-"""One MQTT connection over paho's client, driven by the caller: no thread, no loop of its own.
+"""One MQTT connection over TLS, driven by the caller: no thread, no loop of its own.
 
-MQTT 5 (OASIS, 2019) or 3.1.1. paho's callbacks only note what happened; what that means is decided
-by whoever asked.
+What a packet means for the session is here, what it looks like in `mqtt_packets`. Whatever is wrong with
+the broker or the way to it ends the connection, and `lost` says why.
 """
 
 import math
@@ -9,56 +9,22 @@ import select
 import ssl
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
-from paho.mqtt.enums import CallbackAPIVersion, LogLevel, MQTTErrorCode, MQTTProtocolVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
-from paho.mqtt.reasoncodes import ReasonCode
-
-from agent.config import BrokerSettings
 from agent.errors import BrokerError
-from agent.interfaces import Message
-from agent.linux.tls import client_context, load_identity
+from agent.linux import mqtt_packets as packets
+from agent.linux.mqtt_packets import FAILURE, Packet, Publication, Welcome
+from agent.linux.tls import Address, dial, place, short
 
-PACKET_BYTES_MAX: Final = 64 * 1024
-RECEIVE_MAX: Final = 20
 OUTSTANDING_MAX: Final = 64
 GOODBYE_TIMEOUT_S: Final = 2.0
 TURN_READS_MAX: Final = 64
-UNSUPPORTED_PROTOCOL: Final = 0x84  # MQTT 5, section 3.2.2.2; paho translates 3.1.1's code to it
-TAKEN_OVER: Final = 0x8E
-# What paho and the struct and enum modules below it raise for bytes that are not MQTT.
-MALFORMED: Final = (OSError, ValueError, LookupError, TypeError, ArithmeticError, AssertionError)
+READ_BYTES: Final = 16 * 1024
+IDENTIFIERS: Final = 0xFFFF
 
 
 class ProtocolRefusedError(BrokerError):
     """The broker does not speak this version of MQTT, as far as one can tell."""
-
-
-class BrokerSocket(ssl.SSLSocket):
-    """Closes on a failed handshake, and reads no packet beyond the size limit.
-
-    paho asks for the rest of a packet in one call, so the size that a packet announces shows here
-    before anything of it is kept, whatever version of MQTT the broker speaks.
-    """
-
-    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
-        """Receive, unless what is announced is too long."""
-        if buflen > PACKET_BYTES_MAX:
-            raise ConnectionAbortedError(
-                f"the broker announced a packet of {buflen} bytes, at most {PACKET_BYTES_MAX} are taken"
-            )
-        return super().recv(buflen, flags)
-
-    def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002  # ssl's signature
-        """Shake hands."""
-        try:
-            super().do_handshake(block)
-        except OSError:
-            self.close()
-            raise
 
 
 class Connection:
@@ -69,169 +35,255 @@ class Connection:
 
     def __init__(
         self,
-        settings: BrokerSettings,
+        address: Address,
         device_id: str,
-        protocol: MQTTProtocolVersion,
-        deliver: Callable[[Message], None],
+        level: int,
+        deliver: Callable[[Publication], None],
         open_timeout_s: float,
     ) -> None:
         self.lost: str | None = None
         self.refused: str | None = None
-        self._settings = settings
+        self._address = address
         self._device_id = device_id
-        self._protocol = protocol
+        self._level = level
         self._deliver = deliver
         self._open_timeout_s = open_timeout_s
-        self._client: Client | None = None
-        self._answer: ReasonCode | None = None
-        self._granted: list[ReasonCode] | None = None
+        self._socket: ssl.SSLSocket | None = None
+        self._incoming = bytearray()
+        self._outgoing = bytearray()
+        self._welcome: Welcome | None = None
+        self._granted: bytes | None = None
         self._outstanding: dict[int, str] = {}
-        self._paho_error = ""
+        self._waiting: list[Publication] = []
+        self._identifier = 0
+        self._keepalive_s = float(address.keepalive_s)
         self._spoke_s = 0.0
+        self._asked_s: float | None = None
 
-    def open(self, subscriptions: tuple[str, ...], will: Message) -> None:
+    def open(self, subscriptions: tuple[str, ...], will: Publication) -> None:
         """Connect, leave the will and subscribe at QoS 1; return when both are granted.
 
         Raises `ProtocolRefusedError` when another version may help, else `BrokerError`.
         """
         deadline_s = time.monotonic() + self._open_timeout_s
-        client = self._client = self._configured(will)
-        try:
-            if self._protocol is MQTTProtocolVersion.MQTTv5:
-                self._dial(client, clean_start=True, properties=_connect_properties())
-            else:
-                self._dial(client)
-        except OSError as error:
-            raise BrokerError(self._explain(error)) from error
-        self._wait_until(lambda: self._answer is not None, "its answer to CONNECT", deadline_s)
-        self._check_answer()
+        self._socket = dial(self._address, self._open_timeout_s)
+        keepalive_s = self._address.keepalive_s
+        self._send(packets.encode_connect(self._level, self._device_id, keepalive_s, will))
+        self._wait_until(lambda: self._welcome is not None, "its answer to CONNECT", deadline_s)
+        self._check_welcome()
         if subscriptions:
-            client.subscribe([(topic, 1) for topic in subscriptions])
+            self._send(
+                packets.encode_subscribe(self._level, self._next_identifier(), subscriptions)
+            )
             self._wait_until(lambda: self._granted is not None, "SUBACK", deadline_s)
         self._check_granted(subscriptions)
 
     def fileno(self) -> int:
         """The descriptor to wait for, -1 when the connection is gone."""
-        socket = self._client.socket() if self._client is not None else None
-        return -1 if socket is None else socket.fileno()
+        return -1 if self._socket is None else self._socket.fileno()
 
     @property
     def wants_write(self) -> bool:
         """Whether something waits for room in the socket's buffer."""
-        return self._client is not None and self._client.want_write()
+        return bool(self._outgoing)
 
     @property
     def has_pending(self) -> bool:
         """Whether bytes wait inside the TLS layer, where waiting on the descriptor misses them."""
-        socket = self._client.socket() if self._client is not None else None
-        return isinstance(socket, ssl.SSLSocket) and socket.pending() > 0
+        return self._socket is not None and self._socket.pending() > 0
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the broker has acknowledged all that was published."""
+        return not self._outstanding and not self._waiting
 
     def next_ping_s(self) -> float:
-        """How many seconds from now `turn` must run to keep the session alive."""
-        if self._client is None or self._client.keepalive == 0:
+        """How many seconds from now `turn` must run to keep the session alive, or to find it dead."""
+        if self._socket is None or self._keepalive_s == 0:
             return math.inf
-        return max(0.0, self._spoke_s + self._client.keepalive - time.monotonic())
+        since_s = self._spoke_s if self._asked_s is None else min(self._spoke_s, self._asked_s)
+        return max(0.0, since_s + self._keepalive_s - time.monotonic())
 
     def turn(self) -> None:
         """Read, write and ping whatever is due, without waiting."""
-        if self._client is None or self.lost is not None:
+        if self._socket is None or self.lost is not None:
             return
         try:
             for _ in range(TURN_READS_MAX):
-                if not self._is_readable():
+                if self.lost is not None or not self._receive(self._socket):
                     break
-                self._client.loop_read()
-            if self._client.want_write():
-                self._client.loop_write()
-            if self.next_ping_s() == 0.0:
-                self._client.loop_misc()
-                self._spoke_s = time.monotonic()
-        except MALFORMED as error:
+            self._flush()
+            self._keep_alive()
+        except packets.MalformedError as error:
             self._lose(f"the broker sent what is not MQTT ({error})")
-        if self.lost is None and self._client.socket() is None:
-            self._lose("the connection was closed")
+        except OSError as error:
+            self._lose(f"the connection was lost: {short(error)}")
 
-    def publish(self, message: Message) -> None:
+    def publish(self, message: Publication) -> None:
         """Hand a message to the connection. Raises `BrokerError` when too many wait already."""
-        assert self._client is not None, "published before the connection was open"
-        try:
-            info = self._client.publish(message.topic, message.content, 1, message.retain)
-        except ValueError as error:
-            raise BrokerError(f"cannot publish to {message.topic}: {error}") from error
-        if info.rc is MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:
+        if len(self._outstanding) + len(self._waiting) >= OUTSTANDING_MAX:
             raise BrokerError(
-                f"{self._place()} has not acknowledged {OUTSTANDING_MAX} messages; "
+                f"{place(self._address)} has not acknowledged {OUTSTANDING_MAX} messages; "
                 f"the next is not sent before it does"
             )
-        if self.lost is None and info.rc is not MQTTErrorCode.MQTT_ERR_SUCCESS:
-            self._lose(f"a message could not be sent ({info.rc.name})")
-        self._outstanding[info.mid] = message.topic
-        self._spoke_s = time.monotonic()
+        self._waiting.append(message)
+        try:
+            self._send_waiting()
+        except ValueError as error:
+            self._waiting.remove(message)
+            raise BrokerError(f"cannot publish to {message.topic}: {error}") from error
 
     def close(self) -> None:
         """Wait briefly for what is under way, and say goodbye so that the will stays unsaid.
 
         Closing a socket with unread acknowledgements resets it, and could lose the last messages.
         """
-        client = self._client
-        if client is None:
+        if self._socket is None:
             return
-        if self.lost is None and self._answer is not None:
+        if self.lost is None and self._welcome is not None:
             deadline_s = time.monotonic() + GOODBYE_TIMEOUT_S
-            while self._outstanding and self.lost is None and self._wait(deadline_s):
+            while not self.is_settled and self.lost is None and self._wait(deadline_s):
                 self.turn()
-            client.disconnect()
-        self._client = None
+            self._send(packets.GOODBYE)
         self.lost = self.lost or "closed"
+        self._socket.close()
+        self._socket = None
 
-    def _configured(self, will: Message) -> Client:
-        context = client_context(self._settings.authority, BrokerSocket, BrokerError)
-        load_identity(context, self._settings.certificate, self._settings.key, BrokerError)
-        client = Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=self._device_id,
-            protocol=self._protocol,
-            reconnect_on_failure=False,
-        )
-        client.tls_set_context(context)
-        client.will_set(will.topic, will.content, 1, will.retain)
-        client.connect_timeout = self._open_timeout_s
-        client.max_inflight_messages = RECEIVE_MAX
-        client.max_queued_messages = OUTSTANDING_MAX
-        client.on_log = self._on_log
-        client.on_connect = self._on_connect
-        client.on_subscribe = self._on_subscribe
-        client.on_publish = self._on_publish
-        client.on_message = self._on_message
-        client.on_disconnect = self._on_disconnect
-        return client
+    def _receive(self, connection: ssl.SSLSocket) -> bool:
+        """Take in what is there now; False when that was all."""
+        try:
+            piece = connection.recv(READ_BYTES)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return False
+        if not piece:
+            self._lose("the connection was closed")
+            return False
+        self._incoming += piece
+        self._asked_s = None
+        for _ in range(READ_BYTES):  # more packets than fit into one piece
+            packet = packets.take_packet(self._incoming)
+            if packet is None or self.lost is not None:
+                break
+            self._take(packet)
+        return True
 
-    def _dial(self, client: Client, **options: Any) -> None:  # noqa: ANN401  # for one protocol only
-        client.connect(
-            self._settings.host,
-            self._settings.port,
-            keepalive=self._settings.keepalive_s,
-            **options,
-        )
+    def _take(self, packet: Packet) -> None:
+        level = self._level
+        if (self._welcome is None) != (packet.kind == packets.CONNACK):
+            raise packets.MalformedError(f"packet 0x{packet.kind:02x} came at the wrong time")
+        match packet.kind:
+            case packets.CONNACK:
+                self._welcome = packets.parse_welcome(level, packet)
+                if self._welcome.keepalive_s is not None:
+                    self._keepalive_s = float(self._welcome.keepalive_s)
+            case packets.SUBACK:
+                self._granted = packets.parse_granted(level, packet)[1]
+            case packets.PUBACK:
+                self._settle(*packets.parse_receipt(level, packet))
+            case packets.PUBLISH:
+                message = packets.parse_publication(level, packet)
+                self._deliver(message)
+                if message.identifier:
+                    self._send(packets.encode_puback(message.identifier))
+            case packets.PINGRESP:
+                pass  # that something came is all it says
+            case packets.DISCONNECT:
+                self._part(packets.parse_farewell(level, packet))
+            case _:
+                raise packets.MalformedError(
+                    f"packet 0x{packet.kind:02x} is none that a broker sends"
+                )
+
+    def _settle(self, identifier: int, code: int) -> None:
+        topic = self._outstanding.pop(identifier, "")
+        if not topic:
+            raise packets.MalformedError(
+                f"an acknowledgement of {identifier}, which was never sent"
+            )
+        if code >= FAILURE:
+            self.refused = (
+                f"{place(self._address)} does not let this device publish to {topic} "
+                f"({packets.reason(code)}); check the broker's access list"
+            )
+        self._send_waiting()
+
+    def _part(self, code: int) -> None:
+        if code == packets.TAKEN_OVER:
+            self._lose(
+                "another connection with this device's id took over: is the id in use twice?"
+            )
+        else:
+            self._lose(f"the broker ended the session ({packets.reason(code)})")
+
+    def _send_waiting(self) -> None:
+        """As many messages as the broker takes at once. Raises `ValueError` for one that none can be."""
+        welcome = self._welcome or Welcome(0)
+        while self._waiting and len(self._outstanding) < welcome.in_flight_max:
+            identifier = self._next_identifier()
+            message = self._waiting[0]._replace(identifier=identifier)
+            content = packets.encode_publish(self._level, message)
+            if len(content) > welcome.packet_bytes_max:
+                raise ValueError(f"the broker takes at most {welcome.packet_bytes_max} bytes")
+            del self._waiting[0]
+            self._outstanding[identifier] = message.topic
+            self._send(content)
+
+    def _next_identifier(self) -> int:
+        for _ in range(1 + OUTSTANDING_MAX):
+            self._identifier = self._identifier % IDENTIFIERS + 1
+            if self._identifier not in self._outstanding:
+                break
+        return self._identifier
+
+    def _send(self, content: bytes) -> None:
+        self._outgoing += content
         self._spoke_s = time.monotonic()
+        if self._asked_s is None and content[0] & 0xF0 != packets.PUBACK:
+            self._asked_s = self._spoke_s
+        try:
+            self._flush()
+        except OSError as error:
+            self._lose(f"the connection was lost: {short(error)}")
 
-    def _check_answer(self) -> None:
-        answer = self._answer
-        assert answer is not None, "waited for"
-        if answer.value == UNSUPPORTED_PROTOCOL:
-            raise ProtocolRefusedError(f"{self._place()} speaks another version of MQTT")
-        if answer.is_failure:
+    def _flush(self) -> None:
+        while self._outgoing and self._socket is not None:  # each turn sends or ends
+            try:
+                sent = self._socket.send(self._outgoing)
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                return
+            del self._outgoing[:sent]
+
+    def _keep_alive(self) -> None:
+        if self.lost is not None or self.next_ping_s() > 0:
+            return
+        if self._asked_s is not None and self._asked_s + self._keepalive_s <= time.monotonic():
+            self._lose(f"nothing came from the broker for {self._keepalive_s:g} s")
+        else:
+            self._send(packets.PING)
+
+    def _check_welcome(self) -> None:
+        assert self._welcome is not None, "waited for"
+        code = self._welcome.code
+        if code == packets.UNSUPPORTED_PROTOCOL:
+            raise ProtocolRefusedError(f"{place(self._address)} speaks another version of MQTT")
+        if code >= FAILURE:
             raise BrokerError(
-                f"{self._place()} refuses this device ({answer}); "
+                f"{place(self._address)} refuses this device ({packets.reason(code)}); "
                 f"check that {self._device_id} is enrolled and allowed there"
             )
 
     def _check_granted(self, subscriptions: tuple[str, ...]) -> None:
-        for topic, code in zip(subscriptions, self._granted or (), strict=True):
-            if code.is_failure:
+        granted = self._granted or b""
+        if len(granted) != len(subscriptions):
+            raise BrokerError(
+                f"{place(self._address)}: answers for {len(subscriptions)} topics were expected, "
+                f"{len(granted)} found"
+            )
+        for topic, code in zip(subscriptions, granted, strict=True):
+            if code >= FAILURE:
                 raise BrokerError(
-                    f"{self._place()} does not let this device subscribe to {topic} ({code}); "
-                    f"check the broker's access list"
+                    f"{place(self._address)} does not let this device subscribe to {topic} "
+                    f"({packets.reason(code)}); check the broker's access list"
                 )
 
     def _wait_until(self, done: Callable[[], bool], what: str, deadline_s: float) -> None:
@@ -243,13 +295,13 @@ class Connection:
             self.turn()
 
     def _missing(self, what: str, found: str) -> BrokerError:
-        sentence = f"{self._place()}: {what} was expected, but {found}"
-        if self._answer is not None:
+        sentence = f"{place(self._address)}: {what} was expected, but {found}"
+        if self._welcome is not None:
             return BrokerError(sentence)
         # TLS 1.3 tells of a refused certificate only now; and brokers that do not know a version of
         # MQTT may say so, close, or wait for the rest of what they take for an older packet.
         return ProtocolRefusedError(
-            f"{sentence}; check the broker's log, and that {self._settings.certificate} is valid and "
+            f"{sentence}; check the broker's log, and that {self._address.certificate} is valid and "
             f"from the authority that the broker was given"
         )
 
@@ -262,91 +314,10 @@ class Connection:
             poller.poll(math.ceil(left_s * 1000))
         return left_s > 0
 
-    def _is_readable(self) -> bool:
-        if self.fileno() < 0:
-            return False
-        poller = select.poll()
-        poller.register(self.fileno(), select.POLLIN)
-        return self.has_pending or bool(poller.poll(0))
-
     def _lose(self, why: str) -> None:
-        if self.lost is None:
-            self.lost = f"{why}: {self._paho_error}" if self._paho_error else why
-
-    def _place(self) -> str:
-        return f"broker {self._settings.host}:{self._settings.port}"
-
-    def _explain(self, error: OSError) -> str:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return (
-                f"{self._place()}: a certificate for {self._settings.host} from "
-                f"{self._settings.authority} was expected, another found "
-                f"({error.verify_message}); check [broker] in agent.toml and this device's date"
-            )
-        if isinstance(error, ssl.SSLError):
-            return f"{self._place()} does not speak TLS as expected ({error.reason or error})"
-        if isinstance(error, TimeoutError):
-            return f"{self._place()} does not answer; check the network and its firewall"
-        return (
-            f"{self._place()} cannot be reached ({error.strerror or error}); "
-            f"check the network and [broker] in agent.toml"
-        )
-
-    def _on_log(self, _client: Client, _data: object, level: int, text: str) -> None:
-        if level == LogLevel.MQTT_LOG_ERR:
-            self._paho_error = text.removeprefix("failed to receive on socket: ")
-
-    def _on_connect(
-        self, _client: Client, _data: object, _flags: ConnectFlags, code: ReasonCode, _more: object
-    ) -> None:
-        self._answer = code
-
-    def _on_subscribe(
-        self, _client: Client, _data: object, _mid: int, codes: list[ReasonCode], _more: object
-    ) -> None:
-        self._granted = codes
-
-    def _on_publish(
-        self, _client: Client, _data: object, mid: int, code: ReasonCode, _more: object
-    ) -> None:
-        topic = self._outstanding.pop(mid, "a topic")
-        if code.is_failure:
-            self.refused = (
-                f"{self._place()} does not let this device publish to {topic} ({code}); "
-                f"check the broker's access list"
-            )
-
-    def _on_message(self, _client: Client, _data: object, message: MQTTMessage) -> None:
-        if message.qos > 0:
-            self._spoke_s = time.monotonic()  # paho acknowledges it
-        self._deliver(Message(message.topic, bytes(message.payload), bool(message.retain)))
-
-    def _on_disconnect(
-        self,
-        _client: Client,
-        _data: object,
-        flags: DisconnectFlags,
-        code: ReasonCode,
-        _more: object,
-    ) -> None:
-        if flags.is_disconnect_packet_from_server and code.value == TAKEN_OVER:
-            self._lose(
-                "another connection with this device's id took over: is the id in use twice?"
-            )
-        elif flags.is_disconnect_packet_from_server:
-            self._lose(f"the broker ended the session ({code})")
-        else:
-            self._lose("the connection was lost")
+        self.lost = self.lost or why
 
 
 def events(connection: Connection) -> int:
     """What to wait for on its descriptor."""
     return select.POLLIN | (select.POLLOUT if connection.wants_write else 0)
-
-
-def _connect_properties() -> Properties:
-    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho's gap
-    properties.SessionExpiryInterval = 0
-    properties.MaximumPacketSize = PACKET_BYTES_MAX
-    properties.ReceiveMaximum = RECEIVE_MAX
-    return properties

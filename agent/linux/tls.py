@@ -1,8 +1,44 @@
 """TLS as every connection of this device speaks it: one authority, given by the fleet, and no other."""
 
+import socket
 import ssl
+from typing import Protocol
 
-from agent.errors import UpdateError
+from agent.errors import BrokerError, UpdateError
+
+
+class Address(Protocol):
+    """Where a broker is and how it knows this device; `BrokerSettings` has the same names."""
+
+    @property
+    def host(self) -> str:
+        """Its name, which its certificate must bear."""
+        ...
+
+    @property
+    def port(self) -> int:
+        """Its port."""
+        ...
+
+    @property
+    def authority(self) -> str:
+        """The file with the only authority that is believed."""
+        ...
+
+    @property
+    def certificate(self) -> str:
+        """The file with this device's certificate."""
+        ...
+
+    @property
+    def key(self) -> str:
+        """The file with the key that belongs to it."""
+        ...
+
+    @property
+    def keepalive_s(self) -> int:
+        """How long the connection may be silent."""
+        ...
 
 
 def client_context(
@@ -37,3 +73,50 @@ def load_identity(
             f"{certificate} and {key}: this device's certificate and its key in PEM were expected: "
             f"{error.strerror or error}; enrol the device, or check [broker] in agent.toml"
         ) from error
+
+
+def dial(address: Address, timeout_s: float) -> ssl.SSLSocket:
+    """A connection to the broker, which does not block from now on. Raises `BrokerError`."""
+    context = client_context(address.authority, ssl.SSLSocket, BrokerError)
+    load_identity(context, address.certificate, address.key, BrokerError)
+    try:
+        plain = socket.create_connection((address.host, address.port), timeout=timeout_s)
+        try:
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            secured = context.wrap_socket(plain, server_hostname=address.host)
+        except OSError:
+            plain.close()
+            raise
+    except OSError as error:
+        raise BrokerError(_explain(address, error)) from error
+    secured.setblocking(False)
+    return secured
+
+
+def place(address: Address) -> str:
+    """What a person calls the broker."""
+    return f"broker {address.host}:{address.port}"
+
+
+def short(error: OSError) -> str:
+    """What went wrong, without numbers."""
+    if isinstance(error, ssl.SSLError):
+        return str(error.reason or error)
+    return error.strerror or str(error)
+
+
+def _explain(address: Address, error: OSError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"{place(address)}: a certificate for {address.host} from {address.authority} was "
+            f"expected, another found ({error.verify_message}); check [broker] in agent.toml and "
+            "this device's date"
+        )
+    if isinstance(error, ssl.SSLError):
+        return f"{place(address)} does not speak TLS as expected ({short(error)})"
+    if isinstance(error, TimeoutError):
+        return f"{place(address)} does not answer; check the network and its firewall"
+    return (
+        f"{place(address)} cannot be reached ({short(error)}); "
+        "check the network and [broker] in agent.toml"
+    )

@@ -30,7 +30,6 @@ DEVICE_LIBRARIES: Final = frozenset(
         "tuf",
         "securesystemslib",
         "cryptography",
-        "paho",
         "serial",
         "urllib3",
         "backports",
@@ -40,7 +39,7 @@ DEVICE_LIBRARIES: Final = frozenset(
 
 LIBRARIES: Final = {
     "agent": DEVICE_LIBRARIES,
-    "fleet": DEVICE_LIBRARIES | {"numpy", "rich", "starlette", "uvicorn"},
+    "fleet": DEVICE_LIBRARIES | {"numpy", "paho", "rich", "starlette", "uvicorn"},
     "simulator": DEVICE_LIBRARIES | {"rich", "starlette", "uvicorn", "amqtt"},
 }
 LIBRARIES_OF_ONE_FILE: Final = {

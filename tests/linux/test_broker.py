@@ -15,7 +15,7 @@ import pytest
 from agent.errors import BrokerError
 from agent.interfaces import Message
 from agent.linux.broker import TOPIC_MESSAGES_MAX, Inbox, MqttBroker
-from agent.linux.mqtt import PACKET_BYTES_MAX
+from agent.linux.mqtt_packets import PACKET_BYTES_MAX
 from agent.linux.wake import Waker
 from tests.linux.authority import Authority
 from tests.linux.mosquitto import (
