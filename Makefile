@@ -55,8 +55,8 @@ wrong-things: setup ## see what is said to unsigned, expired, oversized and othe
 bench-idle: setup ## measure what the agent costs while nothing happens
 	@.venv/bin/python benchmarks/bench_idle.py
 
-bench-serial: setup system-packages ## measure flashing over serial lines, beside stm32flash and avrdude
-	@.venv/bin/python benchmarks/bench_serial.py
+bench-serial: setup system-packages ## measure flashing over serial lines, beside stm32flash, avrdude and smpmgr
+	@.venv/bin/python -m benchmarks.bench_serial
 
 bench-delta: setup system-packages ## measure deltas, beside zstd --patch-from and xdelta3; IMAGES=DIR for your own
 	@.venv/bin/python -m benchmarks.bench_delta $(if $(IMAGES),--images $(IMAGES))

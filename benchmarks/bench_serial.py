@@ -1,239 +1,172 @@
-"""What flashing over a serial line costs, beside stm32flash and avrdude: time over the wire's own time.
+"""What flashing over a serial line costs, beside programs of others: time over the wire's own time.
 
 The floor is every byte of both directions at the baud rate, as the simulated wire counts it: nobody who
-sends the same bytes can be faster. Each program works on the same simulated chip on a pty, which paces its
-bytes; its flash takes no time, so that only protocol and program count. A busy computer adds to every
-answer; the rows "(virtual)" are our flasher in virtual time, where no computer is waited for.
+sends the same bytes one after the other can be faster. Time is that of the line, from a program's first byte
+to the last, so that nobody's start counts. Each program writes and verifies on the same simulated chip on a
+pty, which paces its bytes; its flash takes no time, so that only protocol and program count. The rows
+"(virtual)" are our flasher in virtual time, where no computer is waited for. "of other" is our time over
+that of the program above.
 """
 
 import argparse
-import os
-import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from random import Random
 from typing import Final
 
-from agent.flash.entry import NoEntry
-from agent.flash.image_file import ImageFormat, raw_image
-from agent.flash.pages import FlashLayout
-from agent.flash.select import ChipSettings, ProtocolSettings
-from agent.flash.session import flash_chip
-from agent.flash.stk500v1 import Stk500Settings
-from agent.flash.stm32_uart import Stm32Settings
-from agent.interfaces import LineSettings, Parity
+from agent.flash.mcumgr import McumgrSettings
+from agent.flash.select import ChipSettings, check_image_fits, make_flasher
+from agent.flash.session import flash_chip, no_progress
+from agent.interfaces import LineSettings, SerialLine
 from agent.linux.serial_line import LinuxSerialLine
+from benchmarks.flash_cases import BAUD, Case, cases, holds, our_image, our_settings
 from simulator.clock import SimulatedClock
-from simulator.mcu.optiboot import Optiboot
+from simulator.mcu.mcuboot_chip import McubootChip
 from simulator.mcu.pty import PtyPort
-from simulator.mcu.stm32_rom import F103, FLASH_START, G071, Stm32Model, Stm32Rom
 from simulator.mcu.wire import TimedWire, byte_s
 from simulator.serial_line import SimulatedSerialLine
 
-BAUD: Final = 115_200
 DEADLINE_S: Final = 240.0
-STM32_BYTES: Final = 64 * 1024
-AVR_BYTES: Final = 30 * 1024
 ADAPTER_S: Final = 0.016
-
-Run = Callable[[str, Path], float]
-"""Flash the image over the port; the seconds that it took."""
-READY: Final = "ready\n"
+RUNNING_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One run: what it took, and what the wire took of that."""
+    """One run: what it took, what the wire took of that, and how often the chip answered."""
 
-    chip: str
-    program: str
-    latency_s: float
+    case: Case
     took_s: float
     floor_s: float
     answers: int
 
-    @property
-    def ratio(self) -> float:
-        """Time over floor."""
-        return self.took_s / self.floor_s
 
+@dataclass(slots=True)
+class WatchedWire(TimedWire):
+    """A wire that notes when it was used first and last."""
 
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One program on one chip, and how many bytes it is to write."""
+    first_s: float | None = None
+    last_s: float = 0.0
 
-    chip: str
-    program: str
-    make_chip: Callable[[], Stm32Rom | Optiboot]
-    run: Run
-    length: int
-    virtual: str = ""
+    def from_host(self, now_s: float, content: bytes, settings: LineSettings | None) -> None:
+        """The host writes."""
+        self.first_s = now_s if self.first_s is None else self.first_s
+        TimedWire.from_host(self, now_s, content, settings)
+
+    def run_until(self, now_s: float) -> bytes:
+        """What has arrived at the host."""
+        arrived = TimedWire.run_until(self, now_s)
+        if arrived:
+            self.last_s = now_s
+        return arrived
+
+    def take_used_s(self) -> float:
+        """From the first byte to the last, since this was asked before."""
+        used_s = self.last_s - self.first_s if self.first_s is not None else 0.0
+        self.first_s = None
+        return used_s
+
+    def floor_s(self) -> float:
+        """All bytes of both directions at the baud rate."""
+        return (self.bytes_to_chip + self.bytes_to_host) * byte_s(LineSettings(BAUD))
 
 
 def measure(case: Case, latency_s: float) -> Row:
     """Run one program against one fresh chip, and see that the flash holds the image."""
     chip = case.make_chip()
-    content = Random(7).randbytes(case.length)
-    wire = TimedWire(chip, paced=True, latency_s=latency_s)
-    port = PtyPort(wire)
+    wire = WatchedWire(chip, paced=True, latency_s=latency_s)
+    wire.reset(time.monotonic() - RUNNING_S)  # the chip has been on for a while
+    wire.run_until(time.monotonic())
+    wire.bytes_to_host = wire.answers = 0
+    keeps_on = isinstance(chip, McubootChip)
+    port = PtyPort(wire, resets_on_open=lambda: not keeps_on)
     where = port.open()
     stop = threading.Event()
     server = threading.Thread(target=port.serve, args=(stop.is_set,))
     server.start()
+    took_s = 0.0
     try:
         with tempfile.TemporaryDirectory() as folder:
             image = Path(folder, "image.bin")
-            image.write_bytes(content)
-            took_s = case.run(where, image)
+            image.write_bytes(case.image)
+            for command in case.commands:
+                run([part.format(port=where, image=image) for part in command])
+                took_s += wire.take_used_s()
     finally:
         stop.set()
         server.join()
         port.close()
-    assert chip.flash.read(chip.flash.start, case.length) == content, f"{case.program} lost bytes"
-    floor_s = (wire.bytes_to_chip + wire.bytes_to_host) * byte_s(LineSettings(BAUD))
-    return Row(case.chip, case.program, latency_s, took_s, floor_s, wire.answers)
+    assert holds(chip, case.image), f"{case.program} lost bytes"
+    return Row(case, took_s, wire.floor_s(), wire.answers)
+
+
+def run(command: list[str]) -> None:
+    """Run a program to its end, within its deadline."""
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, timeout=DEADLINE_S, check=False
+    )
+    assert done.returncode == 0, f"{command[0]} ended with {done.returncode}: {done.stderr!r}"
 
 
 def in_virtual_time(case: Case, latency_s: float) -> Row:
     """Our flasher without any computer: what the protocol alone costs, on however busy a machine."""
     chip, clock = case.make_chip(), SimulatedClock()
-    settings, start = SETTINGS[case.virtual]
     line = SimulatedSerialLine(clock, chip, latency_s=latency_s)
     line.wire.reset(clock.now_s)
-    image = raw_image(Random(7).randbytes(case.length), start)
-    chosen = ChipSettings("", settings, NoEntry(), ImageFormat.RAW, start, allow_fragile=False)
-    flash_chip(chosen, line, image, attempts=1)
+    if isinstance(chip, McubootChip):
+        line.wait(RUNNING_S)
+    line.wire.bytes_to_host = line.wire.answers = 0
+    began_s = clock.now_s
+    write_and_verify(our_settings(case.settings, ""), line, case.image)
+    took_s = clock.now_s - began_s
+    assert holds(chip, case.image), "our flasher lost bytes"
     floor_s = (line.wire.bytes_to_chip + line.wire.bytes_to_host) * byte_s(LineSettings(BAUD))
-    return Row(case.chip, "(virtual)", latency_s, clock.now_s, floor_s, line.wire.answers)
+    return Row(case, took_s, floor_s, line.wire.answers)
 
 
-def show(row: Row) -> None:
+def write_and_verify(settings: ChipSettings, line: SerialLine, content: bytes) -> None:
+    """As the agent does it; a chip with a second slot is not reset into its image, which takes seconds."""
+    image = our_image(settings, content)
+    check_image_fits(image, settings)
+    if not isinstance(settings.protocol, McumgrSettings):
+        flash_chip(settings, line, image, attempts=1)
+        return
+    flasher = make_flasher(settings, line)
+    line.open(settings.line)
+    flasher.identify()
+    flasher.write(flasher.plan(image, no_progress), no_progress)
+    flasher.verify(image, no_progress)
+    line.close()
+
+
+def show(row: Row, latency_s: float, program: str, other: Row | None) -> None:
     """One line of the table."""
+    share = f"{row.took_s / other.took_s:>9.2f}" if other is not None else ""
     print(
-        f"{row.chip:16} {row.program:11} {row.latency_s * 1000:>5.0f} ms {row.took_s:>6.2f} s "
-        f"{row.floor_s:>6.2f} s {row.ratio:>6.2f} {row.answers:>8}",
+        f"{row.case.chip:16} {program:11} {latency_s * 1000:>5.0f} ms {row.took_s:>6.2f} s "
+        f"{row.floor_s:>6.2f} s {row.took_s / row.floor_s:>6.2f} {row.answers:>8} {share}",
         flush=True,
     )
 
 
-def external(*command: str) -> Run:
-    """A program of others, in a process group that is killed when it is late."""
-
-    def run(port: str, image: Path) -> float:
-        began_s = time.monotonic()
-        arguments = [part.format(port=port, image=image) for part in command]
-        process = subprocess.Popen(
-            arguments,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        try:
-            status = process.wait(DEADLINE_S)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise
-        assert status == 0, f"{arguments[0]} ended with {status}"
-        return time.monotonic() - began_s
-
-    return run
-
-
-def ours(protocol: str) -> Run:
-    """Our flasher in a process of its own, which has loaded it already, as the agent has."""
-
-    def run(port: str, image: Path) -> float:
-        process = subprocess.Popen(
-            [sys.executable, __file__, "--flash", protocol, port, str(image)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        with process:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            assert process.stdout.readline() == READY
-            began_s = time.monotonic()
-            process.stdin.write(READY)
-            process.stdin.flush()
-            assert process.wait(DEADLINE_S) == 0, "lockgate failed"
-            return time.monotonic() - began_s
-
-    return run
-
-
-def flash(protocol: str, port: str, image: Path) -> int:
-    """The other process: load everything, say so, and flash when told to."""
-    settings, start = SETTINGS[protocol]
-    chip = ChipSettings(port, settings, NoEntry(), ImageFormat.RAW, start, allow_fragile=False)
-    line, content = LinuxSerialLine(port), raw_image(image.read_bytes(), start)
-    print(READY, end="", flush=True)
-    sys.stdin.readline()
-    flash_chip(chip, line, content, attempts=1)
-    return 0
-
-
-def stm32_settings(model: Stm32Model, *, join_steps: bool = False) -> Stm32Settings:
-    """As a pty carries it: without parity."""
-    return Stm32Settings(
-        chip=model.chip.hex(),
-        flash=FlashLayout(FLASH_START, model.pages),
-        baud=BAUD,
-        parity=Parity.NONE,
-        skip_unchanged=True,
-        join_steps=join_steps,
-    )
-
-
-SETTINGS: Final[dict[str, tuple[ProtocolSettings, int]]] = {
-    "stm32": (stm32_settings(F103), FLASH_START),
-    "stm32-checksum": (stm32_settings(G071), FLASH_START),
-    "stm32-joined": (stm32_settings(F103, join_steps=True), FLASH_START),
-    "avr": (Stk500Settings("1e950f", 128, 0x7E00, BAUD, skip_unchanged=True), 0),
-}
-
-
-def stm32(model: Stm32Model, *, keeps_up: bool = False) -> Stm32Rom:
-    """A chip in its ROM, whose flash takes no time."""
-    return Stm32Rom(model=model, parity=None, start_s=0.0, program_is_real=False, keeps_up=keeps_up)
-
-
-def cases() -> list[Case]:
-    """All programs."""
-    stm32flash = external(
-        *("stm32flash", "-m", "8n1", "-b", str(BAUD), "-w", "{image}", "-v"),
-        *("-g", hex(FLASH_START), "{port}"),
-    )
-    avrdude = external(
-        *("avrdude", "-q", "-q", "-c", "arduino", "-p", "m328p", "-b", str(BAUD), "-D"),
-        *("-P", "{port}", "-U", "flash:w:{image}:r"),
-    )
-    old, new = partial(stm32, F103), partial(stm32, G071)
-    quick = partial(stm32, F103, keeps_up=True)
-    avr = partial(Optiboot, blink_s=0.0, program_is_real=False)
-    return [
-        Case("STM32", "stm32flash", old, stm32flash, STM32_BYTES),
-        Case("STM32", "lockgate", old, ours("stm32"), STM32_BYTES, "stm32"),
-        Case("STM32, joined", "lockgate", quick, ours("stm32-joined"), STM32_BYTES, "stm32-joined"),
-        Case(
-            "STM32, checksum",
-            "lockgate",
-            new,
-            ours("stm32-checksum"),
-            STM32_BYTES,
-            "stm32-checksum",
-        ),
-        Case("ATmega328P", "avrdude", avr, avrdude, AVR_BYTES),
-        Case("ATmega328P", "lockgate", avr, ours("avr"), AVR_BYTES, "avr"),
-    ]
+def compare(latency_s: float, runs: int) -> None:
+    """All programs at one latency."""
+    other: Row | None = None
+    for case in cases():
+        if case.slow and not latency_s:
+            continue
+        rows = [measure(case, latency_s) for _ in range(runs)]
+        best = min(rows, key=lambda one: one.took_s)
+        if case.settings:
+            show(best, latency_s, case.program, other)
+            show(in_virtual_time(case, latency_s), latency_s, "(virtual)", other)
+        else:
+            other = best
+            show(best, latency_s, case.program, None)
 
 
 def main() -> int:
@@ -244,16 +177,14 @@ def main() -> int:
     parser.add_argument("--flash", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.flash:
-        return flash(options.flash[0], options.flash[1], Path(options.flash[2]))
-    latencies = options.latency_ms or [0, round(ADAPTER_S * 1000)]
-    titles = f"{'time':>8} {'floor':>8} {'ratio':>6} {'answers':>8}"
+        name, port, image = options.flash
+        content = Path(image).read_bytes()
+        write_and_verify(our_settings(name, port), LinuxSerialLine(port), content)
+        return 0
+    titles = f"{'time':>8} {'floor':>8} {'ratio':>6} {'answers':>8} {'of other':>9}"
     print(f"{'chip':16} {'program':11} {'latency':>8} {titles}")
-    for latency in latencies:
-        for case in cases():
-            rows = [measure(case, latency / 1000) for _ in range(options.runs)]
-            show(min(rows, key=lambda one: one.took_s))
-            if case.virtual:
-                show(in_virtual_time(case, latency / 1000))
+    for latency_ms in options.latency_ms or [0, round(ADAPTER_S * 1000)]:
+        compare(latency_ms / 1000, options.runs)
     return 0
 
 

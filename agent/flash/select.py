@@ -17,6 +17,7 @@ from agent.flash.mcumgr_settings import parse_mcumgr
 from agent.flash.pages import parse_layout
 from agent.flash.srec import parse_srec
 from agent.flash.stk500v1 import FLASH_END_MAX, Stk500Settings, Stk500v1
+from agent.flash.stm32_commands import Join
 from agent.flash.stm32_uart import Stm32Settings, Stm32Uart
 from agent.interfaces import LineSettings, Parity, SerialLine
 from agent.strict import Fields
@@ -154,7 +155,9 @@ def _stm32(fields: Fields) -> Stm32Settings:
         baud=fields.integer("baud", 1200, BAUD_MAX, default=115_200),
         parity=Parity(fields.choice("parity", *Parity) if "parity" in fields else Parity.EVEN),
         skip_unchanged=fields.boolean("skip_unchanged", default=True),
-        join_steps=fields.boolean("join_steps", default=False),
+        join_steps=Join(
+            fields.choice("join_steps", *Join) if "join_steps" in fields else Join.ADDRESSES
+        ),
     )
 
 

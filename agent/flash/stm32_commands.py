@@ -6,8 +6,10 @@ it 0xFF until it objects: whatever it waited for, that is a wrong address, a wro
 ones, which changes no flash. Source: ST AN3155 rev 14, sections 2 and 3.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import reduce
 from operator import xor
 from typing import Final, TypeVar
@@ -19,14 +21,25 @@ ACK: Final = 0x79
 NACK: Final = 0x1F
 BUSY: Final = 0x76
 SYNC: Final = b"\x7f"
-GET, GET_ID, READ, GO, WRITE = 0x00, 0x02, 0x11, 0x21, 0x31
+GET, GET_VERSION, GET_ID, READ, GO, WRITE = 0x00, 0x01, 0x02, 0x11, 0x21, 0x31
 ERASE, EXTENDED_ERASE, CHECKSUM = 0x43, 0x44, 0xA1
+HARMLESS: Final = frozenset((GET, GET_VERSION, GET_ID, READ, CHECKSUM))
+"""Commands that change nothing, wherever they come from."""
 BLOCK_BYTES: Final = 256
+QUICK_S: Final = 0.005
+"""An answer that takes this long and the time of its bytes has waited in an adapter."""
+QUICK_BITS: Final = 60
+"""Bits of a command, its acknowledgement, and a little more."""
+PROBE_S: Final = 0.3
+PROBES: Final = 2
+LOST_TOGETHER: Final = 3
+"""So many bytes in a row a ROM may lose before what it takes for a command is not foreseen."""
 ANSWER_S: Final = 1.0
 """Longest wait for an answer that needs no flash: adapters and networks, not the ROM."""
 WRITE_S: Final = 2.0
 ERASE_S: Final = 35.0
 QUIET_S: Final = 0.1
+CHARACTER_BITS: Final = 11
 SYNC_S: Final = 0.25
 SYNC_TRIES: Final = 8
 TRIES: Final = 4
@@ -40,6 +53,17 @@ POLYNOMIAL: Final = 0x04C11DB7
 CHECKSUM_SEED: Final = 0xFFFFFFFF
 
 Answer = TypeVar("Answer")
+
+
+class Join(StrEnum):
+    """What may travel in one write of the host, where answers are slow and the ROM was seen to keep up.
+
+    `addresses`: a command, its address, and the length of a read. `blocks`: also the bytes to be written.
+    """
+
+    NEVER = "never"
+    ADDRESSES = "addresses"
+    BLOCKS = "blocks"
 
 
 class RefusedCommandError(FlashError):
@@ -61,14 +85,18 @@ def command(code: int) -> bytes:
 class Stm32Commands:
     """One ROM on an open line. Raises `FlashLineError`, and `RefusedCommandError` for a NACK.
 
-    With `joined` a command and its address go out in one write of the host, and a whole block's length with
-    them, until the first loss. More must not: a ROM that lost its place takes a pair of complements for a
-    command, and data or a shorter length may hold 0x82 0x7D, which locks the chip.
+    The receiver of the ROM holds one byte, so no document says that it hears what follows its answer at
+    once. `probe` asks by reads that can do no harm; until then, and after the first loss, each step waits
+    for its answer. Data go out joined only where no command that changes anything can be made of them by
+    losing a few bytes: a ROM that lost its place takes a pair of complements for one, and 0x82 0x7D locks.
     """
 
     line: SerialLine
-    joined: bool = False
+    join: Join = Join.NEVER
+    listed: frozenset[int] = frozenset()
     troubles: int = 0
+    _joining: Join = Join.NEVER
+    _commanding: re.Pattern[bytes] | None = None
 
     def synchronise(self) -> None:
         """Let the ROM measure the baud rate; a ROM that knows it already objects, which is as good."""
@@ -85,12 +113,35 @@ class Stm32Commands:
 
     def get(self) -> tuple[int, frozenset[int]]:
         """The bootloader's version, and the commands that it lists."""
-        listed = self._tried("Get", lambda: self._listing(GET))
-        return listed[0], frozenset(listed[1:])
+        version, *listed = self._tried("Get", lambda: self._listing(GET))
+        self.listed = frozenset(listed)
+        return version, self.listed
 
     def get_id(self) -> bytes:
         """The chip's id, two bytes on all chips so far."""
         return self._tried("Get ID", lambda: self._listing(GET_ID))
+
+    def probe(self, address: int, bit_s: float) -> None:
+        """See whether steps may travel together, where waiting for each answer costs much.
+
+        A read of a whole block from an address with a zero at its end: whatever of it is lost, nothing in
+        it is a command that changes anything.
+        """
+        assert address % BLOCK_BYTES == 0, "the address holds no command"
+        if self.join is Join.NEVER:
+            return
+        if not self._tried("Get ID", lambda: self._is_slow(QUICK_S + QUICK_BITS * bit_s)):
+            return
+        steps = command(READ) + number(address) + bytes([BLOCK_BYTES - 1, 0])
+        answer_bytes = 3 + BLOCK_BYTES
+        timeout_s = PROBE_S + (len(steps) + answer_bytes) * CHARACTER_BITS * bit_s
+        for _ in range(PROBES):
+            self.line.write(steps)
+            answer = self.line.read(answer_bytes, timeout_s)
+            if len(answer) < answer_bytes or answer[:3] != bytes([ACK]) * 3:
+                self.resync()
+                return
+        self._joining = self.join
 
     def read(self, address: int, length_bytes: int) -> bytes:
         """At most 256 bytes of memory."""
@@ -98,12 +149,7 @@ class Stm32Commands:
 
         def ask() -> bytes:
             count = length_bytes - 1
-            length = bytes([count, count ^ 0xFF])
-            if length_bytes == BLOCK_BYTES:
-                self._steps(command(READ), number(address), length)
-            else:
-                self._steps(command(READ), number(address))
-                self._send(length)
+            self._steps(command(READ), number(address), bytes([count, count ^ 0xFF]))
             return self._exactly(length_bytes)
 
         return self._tried(f"Read {address:#x}", ask)
@@ -113,10 +159,14 @@ class Stm32Commands:
         assert 0 < len(content) <= BLOCK_BYTES, "the command has one byte for the length"
         assert len(content) % 4 == 0, "the ROM writes words"
         block = bytes([len(content) - 1]) + content
+        block += bytes([reduce(xor, block)])
+        steps = command(WRITE), number(address)
 
         def ask() -> None:
-            self._steps(command(WRITE), number(address))
-            self._send(block + bytes([reduce(xor, block)]), WRITE_S)
+            if self._joining is Join.BLOCKS and self._together(*steps, block):
+                return
+            self._steps(*steps)
+            self._send(block, WRITE_S)
 
         self._tried(f"Write {address:#x}", ask)
 
@@ -185,10 +235,10 @@ class Stm32Commands:
             try:
                 return ask()
             except FlashLineError:
-                self.joined = False
+                self._joining = Join.NEVER
                 self.resync()
             except RefusedCommandError:  # a garbled byte makes a wrong XOR, and that a NACK
-                self.joined = False
+                self._joining = Join.NEVER
                 self.resync()
         try:
             return ask()
@@ -200,6 +250,31 @@ class Stm32Commands:
 
     def _listing(self, code: int) -> bytes:
         self._send(command(code))
+        return self._list()
+
+    def _is_slow(self, quick_s: float) -> bool:
+        """Whether the answer to a question takes much longer than its bytes."""
+        self.line.write(command(GET_ID))
+        quick = self.line.read(1, quick_s)
+        if not quick:
+            self._acknowledged(ANSWER_S)
+        elif quick != bytes([ACK]):
+            raise FlashLineError(f"an acknowledgement was expected, {quick.hex()} found")
+        self._list()
+        return not quick
+
+    def _may_command(self, content: bytes) -> bool:
+        """Whether a ROM that lost its place in this might find a command that changes something."""
+        if self._commanding is None:
+            between = b".{0,%d}" % LOST_TOGETHER
+            pairs = [
+                re.escape(bytes([code])) + between + re.escape(bytes([code ^ 0xFF]))
+                for code in sorted(self.listed - HARMLESS)
+            ]
+            self._commanding = re.compile(b"|".join(pairs), re.DOTALL)
+        return self._commanding.search(content) is not None
+
+    def _list(self) -> bytes:
         length = self._exactly(1)[0] + 1
         if length > LISTED_MAX:
             raise FlashLineError(
@@ -210,13 +285,18 @@ class Stm32Commands:
         return listed
 
     def _steps(self, *steps: bytes) -> None:
-        if self.joined:
-            self.line.write(b"".join(steps))
-            for _ in steps:
-                self._acknowledged(ANSWER_S)
-            return
-        for step in steps:
-            self._send(step)
+        if not self._together(*steps):
+            for step in steps:
+                self._send(step)
+
+    def _together(self, *steps: bytes) -> bool:
+        """Send all steps in one write and take their answers, if nothing speaks against it."""
+        if self._joining is Join.NEVER or self._may_command(b"".join(steps[1:])):
+            return False
+        self.line.write(b"".join(steps))
+        for _ in steps:
+            self._acknowledged(WRITE_S)
+        return True
 
     def _send(self, content: bytes, timeout_s: float = ANSWER_S) -> None:
         self.line.write(content)

@@ -32,6 +32,7 @@ from agent.flash.stm32_commands import (
     POLYNOMIAL,
     READ,
     WRITE,
+    Join,
     RefusedCommandError,
     Stm32Commands,
 )
@@ -48,17 +49,14 @@ ERASE_TOGETHER: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Stm32Settings:
-    """One kind of STM32: its id as four hexadecimal digits, its flash, and how its ROM is spoken to.
-
-    `join_steps` is for boards on which the ROM was seen to keep up with it: its receiver holds one byte.
-    """
+    """One kind of STM32: its id as four hexadecimal digits, its flash, and how its ROM is spoken to."""
 
     chip: str
     flash: FlashLayout
     baud: int
     parity: Parity
     skip_unchanged: bool
-    join_steps: bool = False
+    join_steps: Join = Join.ADDRESSES
 
     @property
     def line(self) -> LineSettings:
@@ -73,20 +71,20 @@ class Stm32Uart:
 
     def __init__(self, line: SerialLine, settings: Stm32Settings) -> None:
         self._settings = settings
-        self._commands = Stm32Commands(line, joined=settings.join_steps)
-        self._listed: frozenset[int] = frozenset()
+        self._commands = Stm32Commands(line, settings.join_steps)
 
     def identify(self) -> Identity:
         """Sync, then Get and Get ID: nothing may be erased at a baud rate that was measured wrong."""
         self._commands.synchronise()
-        version, self._listed = self._commands.get()
+        version, listed = self._commands.get()
         identity = Identity(self._commands.get_id().hex(), f"{version >> 4}.{version & 15}")
         self._expect(identity.chip)
-        if not {READ, WRITE} <= self._listed or not {ERASE, EXTENDED_ERASE} & self._listed:
+        if not {READ, WRITE} <= listed or not {ERASE, EXTENDED_ERASE} & listed:
             raise FlashRefusedError(
                 "a ROM that reads, writes and erases was expected, this one lists "
-                f"{', '.join(f'{code:#04x}' for code in sorted(self._listed))}"
+                f"{', '.join(f'{code:#04x}' for code in sorted(listed))}"
             )
+        self._commands.probe(self._settings.flash.start, 1 / self._settings.baud)
         return identity
 
     def plan(self, image: ChipImage, progress: OnProgress) -> FlashPlan:
@@ -128,7 +126,7 @@ class Stm32Uart:
         if not plan.erase:
             return
         self._expect(self._commands.get_id().hex())
-        extended = EXTENDED_ERASE in self._listed
+        extended = EXTENDED_ERASE in self._commands.listed
         spans = self._settings.flash.spans()
         total = sum(spans[page][1] - spans[page][0] for page in plan.erase)
         done = 0
@@ -220,7 +218,7 @@ class Stm32Uart:
 
     def _checksum_agrees(self, region: Region) -> bool:
         aligned = region.start % WORD_BYTES == 0 and len(region.content) % WORD_BYTES == 0
-        if CHECKSUM not in self._listed or not aligned:
+        if CHECKSUM not in self._commands.listed or not aligned:
             return False
         return self._commands.checksum(region.start, len(region.content)) == stm32_checksum(
             region.content

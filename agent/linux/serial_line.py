@@ -1,10 +1,13 @@
 """`SerialLine` on Linux, by pyserial: a device under `/dev`, `socket://HOST:PORT` or `rfc2217://HOST:PORT`.
 
 Adapters that collect input for 16 ms before they pass it on are asked not to, where the kernel can ask
-them. The library's own timeout stays fixed, because changing it renegotiates a network port each time.
+them. A device is waited for and read here, with exact deadlines and all that has arrived in one call; the
+library reads network ports, with a fixed timeout, because changing that renegotiates the port each time.
 """
 
 import errno
+import os
+import select
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,7 +25,8 @@ PARITIES: Final = {
     Parity.ODD: serial.PARITY_ODD,
 }
 SLICE_S: Final = 0.02
-"""The library's timeout: how much later than its deadline a read may end."""
+"""The library's timeout: how much later than its deadline a read from a network port may end."""
+READ_BYTES: Final = 4096
 WRITE_S: Final = 10.0
 DISCARDS_MAX: Final = 64
 TTY_CLASS: Final = "/sys/class/tty"
@@ -67,7 +71,7 @@ class LinuxSerialLine:
         deadline_s = time.monotonic() + timeout_s
         with self._working() as port:
             while (missing := length_bytes - len(self._input)) > 0:
-                self._input += port.read(missing)
+                self._receive(port, missing, deadline_s)
                 if time.monotonic() >= deadline_s:
                     break
         return self._take(length_bytes)
@@ -77,7 +81,7 @@ class LinuxSerialLine:
         deadline_s = time.monotonic() + timeout_s
         with self._working() as port:
             while end not in self._input and len(self._input) < length_max:
-                self._input += port.read(max(1, min(port.in_waiting, length_max)))
+                self._receive(port, max(1, min(port.in_waiting, length_max)), deadline_s)
                 if time.monotonic() >= deadline_s:
                     break
         place = self._input.find(end)
@@ -109,6 +113,20 @@ class LinuxSerialLine:
     def wait(self, duration_s: float) -> None:
         """Sleep; the kernel keeps what arrives."""
         time.sleep(max(0.0, duration_s))
+
+    def _receive(self, port: serial.Serial, length_bytes: int, deadline_s: float) -> None:
+        """Take what there is, or wait for something until the deadline."""
+        if "://" in self._name:
+            self._input += port.read(length_bytes)
+            return
+        left_s = max(0.0, deadline_s - time.monotonic())
+        readable, _, _ = select.select([port.fileno()], [], [], left_s)
+        if not readable:
+            return
+        content = os.read(port.fileno(), READ_BYTES)
+        if not content:
+            raise OSError(errno.EIO, "the device is readable and has nothing to read")
+        self._input += content
 
     def _take(self, length: int) -> bytes:
         taken = bytes(self._input[:length])

@@ -1,7 +1,7 @@
 """Chips and lines that lie, babble, fall silent, lose bytes, or are pulled out (S1 to S4)."""
 
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +11,7 @@ from agent.errors import FlashError, FlashIdentityError, FlashLineError, FlashVe
 from agent.flash import ChipImage
 from agent.flash.select import ChipSettings
 from agent.flash.session import flash_chip
-from agent.flash.stm32_commands import TROUBLES_MAX, Stm32Commands
+from agent.flash.stm32_commands import TROUBLES_MAX, Join, Stm32Commands
 from agent.flash.stm32_uart import Stm32Settings
 from agent.interfaces import LineSettings, Parity
 from simulator.clock import SimulatedClock
@@ -240,19 +240,57 @@ class RecordingLine(SimulatedSerialLine):
         SimulatedSerialLine.write(self, content)
 
 
-def test_nothing_that_is_sent_ahead_could_be_taken_for_another_command() -> None:
-    line = RecordingLine(SimulatedClock(), Stm32Rom(boot0=True, keeps_up=True))
+def recording(join: Join, *, keeps_up: bool) -> tuple[RecordingLine, Stm32Commands]:
+    """A slow line to a ROM that was asked whether steps may travel together."""
+    line = RecordingLine(SimulatedClock(), Stm32Rom(boot0=True, keeps_up=keeps_up), latency_s=0.016)
     line.open(LineSettings(115_200, Parity.EVEN))
-    commands = Stm32Commands(line, joined=True)
+    commands = Stm32Commands(line, join)
     commands.synchronise()
+    commands.get()
+    commands.probe(stm32_rom.FLASH_START, 1 / 115_200)
+    return line, commands
+
+
+def orders_in(content: bytes, lost_together: int = 0) -> set[int]:
+    """All that a ROM may take for commands in a write of the host, when it loses so many bytes in a row."""
+    return {
+        code
+        for gap in range(1, lost_together + 2)
+        for code, check in zip(content, content[gap:], strict=False)
+        if code ^ check == 0xFF
+    } & set(stm32_rom.F103.commands)
+
+
+def test_what_asks_whether_a_rom_keeps_up_can_do_no_harm_whatever_is_lost() -> None:
+    line, _ = recording(keeps_up=False, join=Join.BLOCKS)
+    asked = next(content for content in line.sent if len(content) > 7)
+    for lost in range(1 << len(asked)):
+        kept = bytes(value for place, value in enumerate(asked) if not lost >> place & 1)
+        assert orders_in(kept) <= {0x00, 0x11}
+
+
+def test_nothing_that_is_sent_ahead_could_be_taken_for_another_command() -> None:
+    line, commands = recording(keeps_up=True, join=Join.ADDRESSES)
     for address in range(stm32_rom.FLASH_START, stm32_rom.FLASH_START + 0x10000, 256):
         for length in (256, 0x83, 0x93, 0x74, 0x44, 0x45):
             commands.read(address, length)
-    harmless = {0x00, 0x11, 0x31}
     for content in line.sent:
-        pairs = pairwise(content)
-        orders = {code for code, check in pairs if code ^ check == 0xFF and len(content) > 2}
-        assert not (orders - harmless) & set(stm32_rom.F103.commands), content.hex()
+        if len(content) > 2:
+            assert orders_in(content) <= {0x00, 0x11, 0x31}, content.hex()
+
+
+def test_data_that_could_be_taken_for_a_command_wait_for_their_turn() -> None:
+    line, commands = recording(keeps_up=True, join=Join.BLOCKS)
+    chance = Random(5)
+    blocks = [chance.randbytes(256) for _ in range(200)] + [
+        bytes(100) + bytes((0x82, *range(lost), 0x7D)) + bytes(100 - lost) for lost in (0, 2)
+    ]
+    for number, block in enumerate(blocks):
+        commands.write(stm32_rom.FLASH_START + 256 * number, block[: len(block) // 4 * 4])
+    together = [content for content in line.sent if len(content) > 20 and content[0] == 0x31]
+    assert 150 < len(together) < 200
+    for content in together:
+        assert orders_in(content[2:], lost_together=3) <= {0x00, 0x01, 0x02, 0x11}
 
 
 def test_a_second_sync_is_an_objection_and_as_good() -> None:

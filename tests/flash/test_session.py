@@ -7,8 +7,9 @@ from agent.flash import ChipImage, Flasher, Phase, Progress, Recovery, Region
 from agent.flash.entry import CommandEntry, GpioEntry, NoEntry, TouchEntry
 from agent.flash.image_file import raw_image
 from agent.flash.pages import FlashLayout
-from agent.flash.select import make_flasher, recovery
+from agent.flash.select import ChipSettings, make_flasher, recovery
 from agent.flash.session import flash_chip
+from agent.flash.stm32_commands import Join
 from agent.flash.stm32_uart import Stm32Settings, stm32_checksum
 from simulator.mcu.flash import even_pages
 from simulator.mcu.optiboot import Optiboot
@@ -98,20 +99,32 @@ def test_an_image_in_several_regions_is_verified_in_all_of_them() -> None:
     assert held(chip, image)
 
 
-def test_joined_steps_save_answers_where_the_rom_keeps_up_and_cost_one_loss_elsewhere() -> None:
+def joining(join: Join) -> ChipSettings:
     settings = stm32_settings()
     assert isinstance(settings.protocol, Stm32Settings)
-    joined = replace(settings, protocol=replace(settings.protocol, join_steps=True))
-    took = {}
-    for keeps_up, chosen in ((True, settings), (True, joined), (False, joined)):
-        chip, image = stm32_chip(), stm32_image()
-        chip.keeps_up = keeps_up
-        line = line_to(chip, latency_s=0.016)
-        assert flash_chip(chosen, line, image).attempts == 1
-        assert held(chip, image)
-        took[keeps_up, chosen is joined] = line.clock.now_s
-    assert took[True, True] < took[True, False] * 0.8
-    assert took[False, True] < took[True, False] + 5.0
+    return replace(settings, protocol=replace(settings.protocol, join_steps=join))
+
+
+def flash_time_s(join: Join, *, keeps_up: bool) -> float:
+    chip, image = stm32_chip(), stm32_image(8 * 1024)
+    chip.keeps_up = keeps_up
+    line = line_to(chip, latency_s=0.016)
+    assert flash_chip(joining(join), line, image).attempts == 1
+    assert held(chip, image)
+    return line.clock.now_s
+
+
+def test_steps_travel_together_where_answers_are_slow_and_the_rom_keeps_up() -> None:
+    never = flash_time_s(Join.NEVER, keeps_up=True)
+    addresses = flash_time_s(Join.ADDRESSES, keeps_up=True)
+    blocks = flash_time_s(Join.BLOCKS, keeps_up=True)
+    assert addresses < never * 0.8
+    assert blocks < addresses * 0.9
+
+
+@pytest.mark.parametrize("join", [Join.ADDRESSES, Join.BLOCKS])
+def test_a_rom_that_does_not_keep_up_costs_one_question(join: Join) -> None:
+    assert flash_time_s(join, keeps_up=False) < flash_time_s(Join.NEVER, keeps_up=False) + 1.0
 
 
 def test_pages_smaller_than_a_block_are_written_one_by_one() -> None:
