@@ -20,6 +20,8 @@ def plan_chips(
     belongs: Mapping[str, Firmware],
     records: Mapping[str, ChipRecord],
     host_counter: int,
+    *,
+    has_key: bool = False,
 ) -> tuple[ChipInstallation, ...]:
     """The images for this board's chips, in the order of the profile; a release may leave chips out.
 
@@ -34,7 +36,9 @@ def plan_chips(
         olds = (belongs.get(chip.name), record.holds, record.writing)
         check_pairs(chip.name, new, olds, before=host_counter, after=release.counter)
         if image is not None and new is not None:
-            planned.append(ChipInstallation(chip.name, new, _installation(release, image)))
+            planned.append(
+                ChipInstallation(chip.name, new, _installation(release, image, has_key=has_key))
+            )
     return tuple(planned)
 
 
@@ -89,10 +93,10 @@ def _image_for(release: Release, chip: Microcontroller) -> Image | None:
     return images[0] if images else None
 
 
-def _installation(release: Release, image: Image) -> Installation:
+def _installation(release: Release, image: Image, *, has_key: bool) -> Installation:
     return Installation(
         part=image.part,
         length_bytes=image.length_bytes,
         sha256=image.sha256,
-        payload=full_payload(release, image),
+        payload=full_payload(release, image, has_key=has_key),
     )

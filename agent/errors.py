@@ -90,6 +90,21 @@ class PayloadError(UpdateError):
     retry = Retry.LATER
 
 
+class DecryptionError(PayloadError):
+    """An encrypted payload does not open where it should; nothing of it was written."""
+
+    code = "payload-encryption"
+    exit_status = 23
+
+
+class RecipientError(PayloadError):
+    """A payload is encrypted, and not to the key of this device."""
+
+    code = "payload-key"
+    exit_status = 24
+    retry = Retry.NEVER
+
+
 class StateError(UpdateError):
     """The agent's own small files cannot be written or read, for example because the disk is full."""
 

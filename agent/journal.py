@@ -14,7 +14,7 @@ from agent.board import SlotName
 from agent.errors import StateError
 from agent.firmware import ChipRecord, Firmware, firmware_fields, firmwares_fields, records_fields
 from agent.interfaces import Files
-from agent.release import Payload
+from agent.release import Payload, encryption_fields
 from agent.report import Outcome, Report, report_document, report_fields
 from agent.strict import Fields, Refusal, encode_json, format_time, load_json
 from agent.update import ChipInstallation, Installation, State, Update
@@ -224,4 +224,7 @@ def _payload(fields: Fields) -> Payload:
         index_sha256=fields.sha256("index_sha256"),
         base_sha256=fields.text("base_sha256", ""),
         base_bytes=fields.integer("base_bytes", 0, default=0),
+        encryption=None
+        if fields.raw.get("encryption") is None  # older journals have no such key
+        else encryption_fields(fields.table("encryption")),
     )

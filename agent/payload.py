@@ -24,12 +24,13 @@ There `record_offset` counts from the end of the packed index.
 
 import hashlib
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, assert_never
 
 from agent.decompress import decompress
+from agent.encryption import TAG_BYTES
 from agent.errors import PayloadError
 
 MAGIC: Final = b"LKGPAY01"
@@ -54,6 +55,10 @@ REFERENCES_MAX: Final = 4096
 """For one window."""
 REFERENCES_MEAN_MAX: Final = 256
 """For all windows together, each: what the index may cost in memory."""
+
+
+Unseal = Callable[[bytes], bytes]
+"""Opens what is encrypted. Raises `DecryptionError`."""
 
 
 class Kind(IntEnum):
@@ -164,25 +169,43 @@ def index_length(image_bytes: int, window_bytes: int) -> int:
 
 
 def parse_index(
-    content: bytes, *, sha256: str, image_bytes: int, payload_bytes: int
+    content: bytes,
+    *,
+    sha256: str,
+    image_bytes: int,
+    payload_bytes: int,
+    unseal: Unseal | None = None,
 ) -> PayloadIndex:
     """The index of a full payload in these bytes, if they are those that the release manifest names.
+
+    `unseal` opens the index of a payload that is encrypted.
 
     Raises `PayloadError` for another hash, and for anything that points outside the image or the
     payload: an index that lies is refused before the first write even when it is signed.
     """
     _check_sha256(content, sha256)
-    return _parse(content, _Bounds(image_bytes, payload_bytes, None))
+    bounds = _Bounds(image_bytes, payload_bytes, None, 0, TAG_BYTES if unseal else 0)
+    return _parse(unseal(content) if unseal else content, bounds)
 
 
 def parse_delta_index(
-    content: bytes, *, sha256: str, image_bytes: int, payload_bytes: int, base_bytes: int
+    content: bytes,
+    *,
+    sha256: str,
+    image_bytes: int,
+    payload_bytes: int,
+    base_bytes: int,
+    unseal: Unseal | None = None,
 ) -> PayloadIndex:
     """The index of a delta payload, unpacked; no reference leaves the base or what comes before.
 
     Raises `PayloadError` as `parse_index` does.
     """
     _check_sha256(content, sha256)
+    bounds = _Bounds(
+        image_bytes, payload_bytes, base_bytes, len(content), TAG_BYTES if unseal else 0
+    )
+    content = unseal(content) if unseal else content
     if len(content) < PACKED.size:
         raise PayloadError(f"delta index: {len(content)} bytes are too few for a header")
     magic, length = PACKED.unpack_from(content)
@@ -192,7 +215,7 @@ def parse_delta_index(
     if not HEADER.size <= length <= min(INDEX_BYTES_MAX, _length_max(windows_max)):
         raise PayloadError(f"delta index: an index of {length} bytes is longer than any may be")
     unpacked = decompress(content[PACKED.size :], length)
-    return _parse(unpacked, _Bounds(image_bytes, payload_bytes, base_bytes, len(content)))
+    return _parse(unpacked, bounds)
 
 
 def _length_max(windows: int) -> int:
@@ -201,12 +224,16 @@ def _length_max(windows: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Bounds:
-    """What an index must stay inside of, and where offsets count from; a full payload has no base."""
+    """What an index must stay inside of, and where offsets count from; a full payload has no base.
+
+    `record_overhead` is what encryption adds to each record.
+    """
 
     image_bytes: int
     payload_bytes: int
     base_bytes: int | None
     records_start: int = 0
+    record_overhead: int = 0
 
 
 def _check_sha256(content: bytes, sha256: str) -> None:
@@ -272,21 +299,21 @@ def _entry(content: bytes, position: int, offset: int, length: int, bounds: _Bou
         record_sha256=record_sha256,
         packed_references=content[after : after + references * REFERENCE.size],
     )
-    _check_record(entry, bounds.payload_bytes)
+    _check_record(entry, bounds.payload_bytes, bounds.record_overhead)
     if references:
         _check_references(entry, references, bounds)
     return entry
 
 
-def _check_record(entry: WindowEntry, payload_bytes: int) -> None:
-    record_length, length = entry.record_length, entry.length_bytes
+def _check_record(entry: WindowEntry, payload_bytes: int, overhead: int) -> None:
+    record_length, length = entry.record_length, entry.length_bytes + overhead
     match entry.kind:
         case Kind.ZEROS | Kind.COPY:
             sound = record_length == entry.record_offset == 0
         case Kind.PLAIN:
             sound = record_length == length
         case Kind.ZSTD | Kind.PREFIXED | Kind.DIFFERENCE:
-            sound = 0 < record_length <= length + RECORD_SLACK_BYTES
+            sound = overhead < record_length <= length + RECORD_SLACK_BYTES
         case _:
             assert_never(entry.kind)
     if not sound or entry.record_offset + record_length > payload_bytes:

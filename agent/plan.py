@@ -5,7 +5,8 @@ from types import MappingProxyType
 from typing import Final
 
 from agent.board import BoardProfile
-from agent.errors import HardwareError, RefusedError, TooLargeError, TrustError
+from agent.encryption import SCHEME
+from agent.errors import HardwareError, RecipientError, RefusedError, TooLargeError, TrustError
 from agent.release import DELTA, FULL, SLOTS, Image, Payload, Release
 from agent.rollout import Rollout
 from agent.update import Installation
@@ -19,11 +20,14 @@ def make_plan(
     profile: BoardProfile,
     sizes: Mapping[str, int],
     bases: Mapping[str, str] = NOTHING_KNOWN,
+    *,
+    has_key: bool = False,
 ) -> tuple[Installation, ...]:
     """The installations that bring a release onto the standby slot, in the order of writing.
 
     `sizes` are the bytes that each part of the standby slot can hold, `bases` the SHA-256 of the image
-    in each part of the active slot, as far as it is known. Raises `TrustError` when the
+    in each part of the active slot, as far as it is known. `has_key` says whether encrypted payloads can be
+    opened here. Raises `TrustError` when the
     manifest is not what the rollout names, `HardwareError`, `RefusedError` or `TooLargeError` when
     this board cannot take it whole: nothing is installed in part.
     """
@@ -53,12 +57,14 @@ def make_plan(
             f"{', '.join(missing)} is missing; a slot is never half old and half new"
         )
     return tuple(
-        _installation(release, by_part[part], sizes[part], bases.get(part, ""))
+        _installation(release, by_part[part], sizes[part], bases.get(part, ""), has_key=has_key)
         for part in profile.parts
     )
 
 
-def _installation(release: Release, image: Image, size_bytes: int, base: str) -> Installation:
+def _installation(
+    release: Release, image: Image, size_bytes: int, base: str, *, has_key: bool
+) -> Installation:
     if image.length_bytes > size_bytes:
         raise TooLargeError(
             f"release {release.name}: image {image.part} of {image.length_bytes} bytes "
@@ -68,25 +74,46 @@ def _installation(release: Release, image: Image, size_bytes: int, base: str) ->
         part=image.part,
         length_bytes=image.length_bytes,
         sha256=image.sha256,
-        payload=full_payload(release, image),
-        delta=_delta(image, base),
+        payload=full_payload(release, image, has_key=has_key),
+        delta=_delta(image, base, has_key=has_key),
     )
 
 
-def _delta(image: Image, base: str) -> Payload | None:
+def _delta(image: Image, base: str, *, has_key: bool) -> Payload | None:
     """The delta from what the active slot holds; the smallest where nobody has recorded what that is.
 
     A guess that is wrong is noticed within a few windows, and costs no more than them.
     """
-    deltas = (one for one in image.payloads if one.kind == DELTA and base in ("", one.base_sha256))
+    deltas = (
+        one
+        for one in image.payloads
+        if one.kind == DELTA and base in ("", one.base_sha256) and can_open(one, has_key=has_key)
+    )
     return min(deltas, key=lambda one: one.length_bytes, default=None)
 
 
-def full_payload(release: Release, image: Image) -> Payload:
-    """The payload that needs nothing but itself. Raises `RefusedError` when there is none."""
-    for payload in image.payloads:
-        if payload.kind == FULL:
+def can_open(payload: Payload, *, has_key: bool) -> bool:
+    """Whether this device can read it, as far as that can be told before it is fetched."""
+    return payload.encryption is None or (has_key and payload.encryption.scheme == SCHEME)
+
+
+def full_payload(release: Release, image: Image, *, has_key: bool = False) -> Payload:
+    """The payload that needs nothing but itself, the first that this device can read.
+
+    Raises `RefusedError` when there is none, `RecipientError` when there are only encrypted ones.
+    """
+    full = [payload for payload in image.payloads if payload.kind == FULL]
+    for payload in full:
+        if can_open(payload, has_key=has_key):
             return payload
-    raise RefusedError(
-        f"release {release.name}: image {image.part} has no full payload; publish one"
+    schemes = sorted({one.encryption.scheme for one in full if one.encryption is not None})
+    if not schemes:
+        raise RefusedError(
+            f"release {release.name}: image {image.part} has no full payload; publish one"
+        )
+    lacks = "has no key of its own" if SCHEME in schemes else f"knows {SCHEME} alone"
+    raise RecipientError(
+        f"release {release.name}: image {image.part} is encrypted by {', '.join(schemes)} in every "
+        f"payload, and this device {lacks}; give it one (encryption.key in agent.toml), or release a "
+        "payload that it can read"
     )

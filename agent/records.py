@@ -4,7 +4,8 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from agent.errors import FetchError, PayloadError
+from agent.encryption import SCHEME, ContentKey, open_envelope
+from agent.errors import FetchError, PayloadError, RecipientError
 from agent.interfaces import ByteStream, Repository
 from agent.payload import PayloadIndex, WindowEntry, parse_delta_index, parse_index
 from agent.release import DELTA, Payload
@@ -23,16 +24,24 @@ class Meter:
 class Records:
     """One payload on its way. Raises `FetchError`, `PayloadError`.
 
-    `fetched_bytes` counts records only.
+    `fetched_bytes` counts records only. `secret` is the device's private key (PEM), empty without one: it
+    opens what is encrypted, after its SHA-256 was found right.
     """
 
     def __init__(
-        self, repository: Repository, payload: Payload, image_bytes: int, meter: Meter
+        self,
+        repository: Repository,
+        payload: Payload,
+        image_bytes: int,
+        meter: Meter,
+        secret: bytes = b"",
     ) -> None:
         self._repository = repository
         self._payload = payload
         self._image_bytes = image_bytes
         self._meter = meter
+        self._secret = secret
+        self._key: ContentKey | None = None
         self._stream: ByteStream | None = None
         self._position = 0
         self._end = 0
@@ -44,6 +53,8 @@ class Records:
         Nothing more is asked for: what a server has sent when a stream is closed was paid for in vain.
         """
         payload = self._payload
+        self._key = self._content_key()
+        unseal = self._key.open_index if self._key else None
         content = self._fetch(0, payload.index_bytes, payload.index_bytes)
         if payload.kind == DELTA:
             return parse_delta_index(
@@ -52,13 +63,36 @@ class Records:
                 image_bytes=self._image_bytes,
                 payload_bytes=payload.length_bytes,
                 base_bytes=payload.base_bytes,
+                unseal=unseal,
             )
         return parse_index(
             content,
             sha256=payload.index_sha256,
             image_bytes=self._image_bytes,
             payload_bytes=payload.length_bytes,
+            unseal=unseal,
         )
+
+    def _content_key(self) -> ContentKey | None:
+        """What opens the payload; None when anyone can read it. Raises `RecipientError`."""
+        encryption, length = self._payload.encryption, self._payload.length_bytes
+        if encryption is None:
+            return None
+        if encryption.scheme != SCHEME or not self._secret:
+            raise RecipientError(
+                f"payload {self._payload.blob[:16]}: encrypted by {encryption.scheme}, for which this "
+                "device has no key; see encryption.key in agent.toml"
+            )
+        envelope = self._fetch(
+            length - encryption.envelope_bytes, encryption.envelope_bytes, length
+        )
+        self.close()
+        if hashlib.sha256(envelope).hexdigest() != encryption.envelope_sha256:
+            raise PayloadError(
+                f"payload {self._payload.blob[:16]}: its envelope has another SHA-256 than the release "
+                "names; the mirror serves other bytes"
+            )
+        return open_envelope(envelope, self._secret, self._payload.index_sha256)
 
     def check_end(self) -> None:
         """Fetch the last byte of the payload: a truncated copy is found before the first write."""
@@ -79,6 +113,8 @@ class Records:
                 f"payload {self._payload.blob[:16]}: the record at {entry.record_offset} has another "
                 "SHA-256 than the release names; the mirror serves other bytes"
             )
+        if self._key is not None:
+            return self._key.open_record(content, entry.record_offset - self._payload.index_bytes)
         return content
 
     def close(self) -> None:

@@ -15,6 +15,11 @@ own release among them or not:
      {"hardware_id": TEXT, "component": NAME, "part": "firmware", ...,
       "hosts": {"counter_min": N, "counter_max": N}}
 
+A payload that is encrypted, as `docs/payload.md` has it, says so in its kind and how in a table:
+
+     {"kind": "encrypted-full" | "encrypted-delta", ...,
+      "encryption": {"scheme": NAME, "envelope_bytes": N, "envelope_sha256": HEX}}
+
 `blob` is the payload's SHA-256 and its name in the repository, `blobs/HEX`; `base_sha256` and
 `base_bytes` name the image that a delta builds upon. A payload of a kind that is not known here is as if
 it were not there: a release may have some for newer agents.
@@ -24,6 +29,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Final
 
+from agent.encryption import ENVELOPE_BYTES_MAX, SCHEME
 from agent.errors import TrustError
 from agent.payload import INDEX_BYTES_MAX
 from agent.strict import Fields, Refusal, encode_json, format_time, load_json
@@ -37,6 +43,8 @@ FIRMWARE: Final = "firmware"
 """The one part of every microcontroller."""
 CHIP_IMAGE_BYTES_MAX: Final = 4 * 1024 * 1024
 """The images of microcontrollers are kept whole on the device, and in memory while they are written."""
+ENCRYPTED: Final = "encrypted-"
+"""What stands before the kind of a payload that is encrypted, so that older agents pass it over."""
 FULL: Final = "full"
 """The kind of payload that needs nothing but itself."""
 DELTA: Final = "delta"
@@ -44,8 +52,17 @@ DELTA: Final = "delta"
 
 
 @dataclass(frozen=True, slots=True)
+class Encryption:
+    """How a payload is encrypted; of a scheme that this agent does not know, only its name is known."""
+
+    scheme: str
+    envelope_bytes: int = 0
+    envelope_sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Payload:
-    """One way in which an image travels."""
+    """One way in which an image travels; `encryption` is None for one that anyone can read."""
 
     kind: str
     blob: str
@@ -54,6 +71,7 @@ class Payload:
     index_sha256: str
     base_sha256: str = ""
     base_bytes: int = 0
+    encryption: Encryption | None = None
 
     @property
     def path(self) -> str:
@@ -137,7 +155,7 @@ def _image(fields: Fields) -> Image:
         payloads=tuple(
             _payload(row)
             for row in fields.tables("payloads", length_max=64)
-            if row.name("kind") in (FULL, DELTA)
+            if row.name("kind").removeprefix(ENCRYPTED) in (FULL, DELTA)
         ),
         hosts=None if component == SLOTS else hosts_fields(fields.table("hosts")),
     )
@@ -154,7 +172,8 @@ def hosts_fields(fields: Fields) -> Hosts:
 
 
 def _payload(fields: Fields) -> Payload:
-    kind = fields.choice("kind", FULL, DELTA)
+    encrypted = fields.name("kind").startswith(ENCRYPTED)
+    kind = fields.name("kind").removeprefix(ENCRYPTED)
     payload = Payload(
         kind=kind,
         blob=fields.sha256("blob"),
@@ -163,17 +182,33 @@ def _payload(fields: Fields) -> Payload:
         index_sha256=fields.sha256("index_sha256"),
         base_sha256=fields.sha256("base_sha256") if kind == DELTA else "",
         base_bytes=fields.integer("base_bytes", 1, IMAGE_BYTES_MAX) if kind == DELTA else 0,
+        encryption=encryption_fields(fields.table("encryption")) if encrypted else None,
     )
     fields.done()
-    if payload.index_bytes > payload.length_bytes:
+    envelope_bytes = payload.encryption.envelope_bytes if payload.encryption else 0
+    if payload.index_bytes + envelope_bytes > payload.length_bytes:
         fields.refuse("index_bytes", f"at most the payload's {payload.length_bytes} were expected")
     return payload
+
+
+def encryption_fields(fields: Fields) -> Encryption:
+    """The table that says how a payload is encrypted; one of a later scheme may say anything else."""
+    scheme = fields.name("scheme")
+    if scheme != SCHEME:
+        return Encryption(scheme)
+    encryption = Encryption(
+        scheme=scheme,
+        envelope_bytes=fields.integer("envelope_bytes", 1, ENVELOPE_BYTES_MAX),
+        envelope_sha256=fields.sha256("envelope_sha256"),
+    )
+    fields.done()
+    return encryption
 
 
 def payload_document(payload: Payload) -> dict[str, object]:
     """A payload as the manifest has it."""
     document: dict[str, object] = {
-        "kind": payload.kind,
+        "kind": (ENCRYPTED if payload.encryption else "") + payload.kind,
         "blob": payload.blob,
         "length_bytes": payload.length_bytes,
         "index_bytes": payload.index_bytes,
@@ -181,6 +216,8 @@ def payload_document(payload: Payload) -> dict[str, object]:
     }
     if payload.kind == DELTA:
         document |= {"base_sha256": payload.base_sha256, "base_bytes": payload.base_bytes}
+    if payload.encryption is not None:
+        document["encryption"] = asdict(payload.encryption)
     return document
 
 

@@ -39,6 +39,9 @@ NEXT_STEPS: Final[Mapping[str, str]] = MappingProxyType(
         "certificate, and this device's date with a watch",
         "payload": "nothing, it is fetched again; when all devices say so, the operator checks the "
         "mirror and makes the payload again",
+        "payload-encryption": "the operator makes the payload again: it is not what its own release says",
+        "payload-key": "the operator releases it with --encrypt-to this device; `lockgate identity` shows "
+        "its key, and agent.toml where that lies",
         "state": "look at the file system of `paths.state`: is it full, mounted read-only, or failing?",
         "busy": "wait for the other lockgate process, or stop it: `systemctl stop lockgate`",
         "install": "look at the kernel's messages (`dmesg`) for the medium of the standby slot; the "
