@@ -14,8 +14,9 @@ import pytest
 
 from agent.errors import BrokerError
 from agent.interfaces import Message
-from agent.linux.broker import TOPIC_MESSAGES_MAX, Inbox, MqttBroker
-from agent.linux.mqtt_packets import PACKET_BYTES_MAX
+from agent.linux.broker import MqttBroker
+from agent.linux.mqtt_packets import PACKET_BYTES_MAX, Publication
+from agent.linux.mqtt_session import TOPIC_MESSAGES_MAX, Inbox
 from agent.linux.wake import Waker
 from tests.linux.authority import Authority
 from tests.linux.mosquitto import (
@@ -254,24 +255,24 @@ def test_what_is_not_mqtt_ends_the_session(mosquitto: Mosquitto, garbage: bytes)
 
 def test_inbox_keeps_a_few_of_each_topic_however_many_come() -> None:
     inbox = Inbox((NOTICE, "receipt"))
-    inbox.put(Message("receipt", b"1"))
+    inbox.put(Publication("receipt", b"1", retain=False))
     for number in range(10_000):
-        inbox.put(Message(NOTICE, str(number).encode()))
-        inbox.put(Message("never asked for", b"x"))
+        inbox.put(Publication(NOTICE, str(number).encode(), retain=False))
+        inbox.put(Publication("never asked for", b"x", retain=False))
     kept = drained(inbox)
     assert len(kept) == TOPIC_MESSAGES_MAX + 1
-    assert kept[0] == Message("receipt", b"1")
-    assert kept[-1] == Message(NOTICE, b"9999")
+    assert kept[0] == Publication("receipt", b"1", retain=False)
+    assert kept[-1] == Publication(NOTICE, b"9999", retain=False)
 
 
 def test_inbox_counts_duplicates_and_replaced_retained_messages_once() -> None:
     inbox = Inbox((NOTICE,))
     for content in (b"old", b"old", b"new", b"new"):
-        inbox.put(Message(NOTICE, content, retain=True))
-    assert drained(inbox) == [Message(NOTICE, b"new", retain=True)]
+        inbox.put(Publication(NOTICE, content, retain=True))
+    assert drained(inbox) == [Publication(NOTICE, b"new", retain=True)]
 
 
-def drained(inbox: Inbox) -> list[Message]:
+def drained(inbox: Inbox) -> list[Publication]:
     messages = []
     while (message := inbox.take()) is not None:
         messages.append(message)
