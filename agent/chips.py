@@ -14,6 +14,7 @@ from typing import Final, Protocol
 from agent.board import BoardProfile, Microcontroller, SlotName, other
 from agent.chip_plan import check_pairs
 from agent.device import Device
+from agent.encryption import open_kept, seal_kept
 from agent.errors import FlashError, FlashRefusedError, MixedError, RefusedError, StateError
 from agent.firmware import AS_IT_CAME, FOLDER, ChipRecord, Firmware
 from agent.flash import ChipImage, OnProgress, Progress
@@ -211,8 +212,19 @@ class Chips:
         if installation is None or files.read(planned.firmware.path) is not None:
             return
         repository, meter = self._device.world.repository, self._keeper.meter
-        content = fetch_whole(repository, installation, meter, breathe)
-        files.replace(planned.firmware.path, content)
+        secret = self._device.encryption_key
+        content = fetch_whole(repository, installation, meter, breathe, secret)
+        self._keep(planned.firmware, content)
+
+    def _keep(self, firmware: Firmware, content: bytes) -> None:
+        """On a device with a key what is kept is sealed: its disk holds no plain image."""
+        key = self._device.encryption_key
+        sealed = seal_kept(key, firmware.sha256, content) if key else content
+        self._device.world.files.replace(firmware.path, sealed)
+
+    def _kept(self, firmware: Firmware) -> bytes | None:
+        content, key = self._device.world.files.read(firmware.path), self._device.encryption_key
+        return open_kept(key, firmware.sha256, content) if content is not None and key else content
 
     def _learn(self, chip: Microcontroller) -> None:
         """Keep the image with which a chip came; one with two slots goes back by itself."""
@@ -226,7 +238,7 @@ class Chips:
                 return
             raise
         firmware = Firmware(hashlib.sha256(content).hexdigest(), None, read_back=True)
-        self._device.world.files.replace(firmware.path, content)
+        self._keep(firmware, content)
         journal, booted = self._keeper.journal, self._device.boot.booted()
         beside = journal.installed.get(booted, self._device.running(journal))
         beside = replace(beside, chips={**beside.chips, chip.name: firmware})
@@ -239,7 +251,7 @@ class Chips:
         )
 
     def _image(self, chip: Microcontroller, firmware: Firmware) -> ChipImage:
-        content = self._device.world.files.read(firmware.path)
+        content = self._kept(firmware)
         if content is None or hashlib.sha256(content).hexdigest() != firmware.sha256:
             raise StateError(
                 f"{firmware.path}: the image of chip {chip.name} was expected to be kept whole, "

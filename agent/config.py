@@ -77,6 +77,16 @@ class RebootSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class EncryptionSettings:
+    """Where the private key lies to which payloads may be encrypted; empty without one."""
+
+    key: str = ""
+
+
+NO_ENCRYPTION: Final = EncryptionSettings()
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """All settings of one device."""
 
@@ -86,6 +96,7 @@ class Config:
     paths: PathSettings
     timing: TimingSettings
     reboot: RebootSettings
+    encryption: EncryptionSettings = NO_ENCRYPTION
 
 
 def parse_config(content: bytes, source: str) -> Config:
@@ -100,6 +111,7 @@ def parse_config(content: bytes, source: str) -> Config:
         paths=_paths(fields.table("paths")),
         timing=_timing(fields.table("timing")),
         reboot=_reboot(fields.table("reboot")),
+        encryption=_encryption(fields),
     )
     fields.done()
     return config
@@ -161,6 +173,15 @@ def _timing(fields: Fields) -> TimingSettings:
         retry_max_s=fields.integer("retry_max_s", 1, 86400, default=900),
     )
     fields.done()
+    return settings
+
+
+def _encryption(fields: Fields) -> EncryptionSettings:
+    if "encryption" not in fields:
+        return NO_ENCRYPTION
+    table = fields.table("encryption")
+    settings = EncryptionSettings(key=table.text("key"))
+    table.done()
     return settings
 
 

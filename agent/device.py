@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 
@@ -27,6 +27,8 @@ class Device:
     root_of_trust: bytes
     boot: BootControl
     facts: SystemFacts
+    encryption_key: bytes = field(default=b"", repr=False)
+    """The private key (PEM) to which payloads may be encrypted; empty without one."""
 
     def check_board(self) -> None:
         """Refuse to run with another board's profile. Raises `ProfileError`."""

@@ -12,7 +12,7 @@ is either whole or cannot start.
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from agent.errors import InstallError
@@ -37,6 +37,8 @@ class Job:
     installation: Installation
     device: BlockDevice
     base: Base | None = None
+    secret: bytes = field(default=b"", repr=False)
+    """The device's private key (PEM), for a payload that is encrypted."""
 
 
 Install = Callable[[tuple[Job, ...], Repository, Meter, Callable[[], None]], None]
@@ -97,7 +99,7 @@ class Part:
     ) -> None:
         self._image = job.installation
         self._device = job.device
-        around = Surroundings(job.base, self._read_image, self._flush_before)
+        around = Surroundings(job.base, self._read_image, self._flush_before, job.secret)
         self._supply = Supply(repository, job.installation, meter, around)
         self._meter = meter
         self._progress = progress

@@ -194,6 +194,7 @@ class Runner:
                 self._device.profile,
                 self._device.sizes(update.target),
                 known.images if known else {},
+                has_key=bool(self._device.encryption_key),
             )
             chips = plan_chips(
                 release,
@@ -201,6 +202,7 @@ class Runner:
                 known.chips if known else {},
                 self.journal.chips,
                 self._device.running(self.journal).counter,
+                has_key=bool(self._device.encryption_key),
             )
         self._chips.check_ways_back(chips)
         planned = replace(update, installations=plan, chips=chips, manifest_sha256=manifest_sha256)
@@ -217,6 +219,7 @@ class Runner:
                 installation,
                 device.part(update.target, installation.part),
                 device.part(other(update.target), installation.part),
+                device.encryption_key,
             )
             for installation in update.installations
         )

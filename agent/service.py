@@ -1,7 +1,7 @@
 """The service: wires one boot of a device together and runs it until it must reboot or stop."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final, assert_never
 
@@ -57,6 +57,7 @@ class Service:
     profile: BoardProfile
     root_of_trust: bytes
     pieces: Pieces = PIECES
+    encryption_key: bytes = field(default=b"", repr=False)
 
     def run(self, deadline_s: float | None = None, stop: Callable[[], bool] = _never) -> Ending:
         """Settle what the last boot left, then listen, check and install.
@@ -65,7 +66,14 @@ class Service:
         `stop` says so and the broker's wait was woken. Raises `ProfileError`, `BootControlError` and
         `InstallError` when the board is not as configured.
         """
-        device = open_device(self.world, self.config, self.profile, self.root_of_trust, self.pieces)
+        device = open_device(
+            self.world,
+            self.config,
+            self.profile,
+            self.root_of_trust,
+            self.pieces,
+            encryption_key=self.encryption_key,
+        )
         shift = Shift(device, stop, self.pieces.runner)
         try:
             return shift.work(deadline_s)
@@ -79,6 +87,8 @@ def open_device(
     profile: BoardProfile,
     root_of_trust: bytes,
     pieces: Pieces = PIECES,
+    *,
+    encryption_key: bytes = b"",
 ) -> Device:
     """The device as it runs now. Raises `ProfileError` when this is another board."""
     facts = world.system.facts()
@@ -89,6 +99,7 @@ def open_device(
         root_of_trust=root_of_trust,
         boot=pieces.boot_control(profile, world.storage, facts),
         facts=facts,
+        encryption_key=encryption_key,
     )
     device.check_board()
     return device

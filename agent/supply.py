@@ -6,7 +6,7 @@ fetched only then. Nothing that is wrong with a delta is an error, and the activ
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol, assert_never
 
 from agent.errors import FetchError, InstallError, NotFoundError, PayloadError
@@ -37,12 +37,14 @@ class Base(Protocol):
 class Surroundings:
     """What is around one part: `image` reads what of the new image is on the device already.
 
-    `spend` is called with the length of each record before it is fetched.
+    `spend` is called with the length of each record before it is fetched. `secret` is the device's private
+    key (PEM), for what is encrypted.
     """
 
     base: Base | None
     image: Callable[[int, int], bytes]
     spend: Callable[[int], None]
+    secret: bytes = field(default=b"", repr=False)
 
 
 class Supply:
@@ -57,8 +59,11 @@ class Supply:
     ) -> None:
         length = installation.length_bytes
         delta, has_base = installation.delta, surroundings.base is not None
-        self._full = Records(repository, installation.payload, length, meter)
-        self._delta = Records(repository, delta, length, meter) if delta and has_base else None
+        secret = surroundings.secret
+        self._full = Records(repository, installation.payload, length, meter, secret)
+        self._delta = (
+            Records(repository, delta, length, meter, secret) if delta and has_base else None
+        )
         self._blob = installation.payload.blob
         self._around = surroundings
         self._index: PayloadIndex | None = None

@@ -17,17 +17,23 @@ from agent.update import Installation
 
 
 def fetch_whole(
-    repository: Repository, installation: Installation, meter: Meter, breathe: Callable[[], None]
+    repository: Repository,
+    installation: Installation,
+    meter: Meter,
+    breathe: Callable[[], None],
+    secret: bytes = b"",
 ) -> bytes:
     """The image, every window and all of it checked. Raises `FetchError`, `PayloadError`.
 
-    The caller has seen to it that there is room in memory.
+    `secret` is the device's private key (PEM), for what is encrypted. The caller has seen to it that there
+    is room in memory.
     """
     content = bytearray()
     around = Surroundings(
         base=None,
         image=lambda offset, length_bytes: bytes(content[offset : offset + length_bytes]),
         spend=lambda _: breathe(),
+        secret=secret,
     )
     padded = replace(installation, length_bytes=padded_bytes(installation.length_bytes))
     supply = Supply(repository, padded, meter, around)

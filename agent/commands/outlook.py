@@ -63,7 +63,13 @@ def look(device: Device, *, hurry: bool) -> Outlook:
         plan: tuple[Installation, ...] = ()
         if isinstance(decision, Proceed):
             release, _ = session.release(decision.rollout.release)
-            plan = make_plan(release, decision.rollout, device.profile, device.sizes(target))
+            plan = make_plan(
+                release,
+                decision.rollout,
+                device.profile,
+                device.sizes(target),
+                has_key=bool(device.encryption_key),
+            )
     update = journal.update
     under_way = "" if update is None or update.finished else update.state.value
     return Outlook(decision, now, target, plan, under_way)

@@ -62,7 +62,13 @@ def run(options: argparse.Namespace) -> int:
         _check_certificates(setup, world)
         stop = StopSignal(wake_path(setup.config))
         stop.listen()
-        service = Service(world, setup.config, setup.profile, setup.root_of_trust)
+        service = Service(
+            world,
+            setup.config,
+            setup.profile,
+            setup.root_of_trust,
+            encryption_key=setup.encryption_key,
+        )
         ending = service.run(stop=stop.asked)
     show(options, {"ending": ending.value}, [f"lockgate: {ending.value}"])
     return REBOOT_DUE if ending is Ending.REBOOTING else stop.exit_status

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -29,11 +29,18 @@ class Setup:
     config: Config
     profile: BoardProfile
     root_of_trust: bytes
+    encryption_key: bytes = field(default=b"", repr=False)
 
     def open(self, world: World) -> Device:
         """The device as it runs now. Raises `ProfileError`, `BootControlError`."""
         check_devices(self.config, self.profile, world.storage)
-        return open_device(world, self.config, self.profile, self.root_of_trust)
+        return open_device(
+            world,
+            self.config,
+            self.profile,
+            self.root_of_trust,
+            encryption_key=self.encryption_key,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +62,12 @@ class RunningService:
 def read_setup(options: argparse.Namespace) -> Setup:
     """Everything that `--config` leads to. Raises `ConfigError`, `ProfileError`."""
     config = read_config(options.config)
-    return Setup(config, read_profile(config, options.config), read_root_of_trust(config))
+    return Setup(
+        config,
+        read_profile(config, options.config),
+        read_root_of_trust(config),
+        read_encryption_key(config),
+    )
 
 
 def read_config(path: str) -> Config:
@@ -80,6 +92,18 @@ def read_root_of_trust(config: Config) -> bytes:
     if "signatures" not in fields or fields.table("signed").raw.get("_type") != "root":
         fields.refuse("signed._type", f"signed root metadata was expected; {advice}")
     return content
+
+
+def read_encryption_key(config: Config) -> bytes:
+    """The private key to which payloads may be encrypted; empty without one, or when it cannot be read.
+
+    A device that has lost it must still judge its trial, and update by what is not encrypted.
+    """
+    path = config.encryption.key
+    try:
+        return read_file(path, "the encryption key", "", ConfigError) if path else b""
+    except ConfigError:
+        return b""
 
 
 def read_file(path: str, what: str, advice: str, refusal: type[UpdateError]) -> bytes:
