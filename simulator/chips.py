@@ -1,13 +1,14 @@
 """The microcontrollers of a simulated board, made from its profile with an image from the factory."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random as Generator
 from typing import Final, assert_never
 
 from agent.board import BoardProfile, Microcontroller
 from agent.flash.image_file import ImageFormat
 from agent.flash.mcumgr import McumgrSettings
-from agent.flash.select import ChipSettings, flash_start
+from agent.flash.pages import FlashLayout
+from agent.flash.select import ChipSettings, ProtocolSettings, flash_start
 from agent.flash.stk500v1 import Stk500Settings
 from agent.flash.stm32_uart import Stm32Settings
 from simulator.mcu import Chip
@@ -31,7 +32,8 @@ class BoardChip:
     """One chip and what may happen to it.
 
     `unplugged` and `unplugged_at`, a number of writes to its port, are a pulled plug. `flash.cut_at` is a
-    power cut of the whole board, in the middle of the chip's work.
+    power cut in the middle of the chip's work: of the whole board, or of the chip alone when it has its
+    `own_supply`, and then a cut of the board leaves the chip on.
     """
 
     name: str
@@ -40,6 +42,7 @@ class BoardChip:
     chip: Chip
     flash: FlashMemory
     line_faults: LineFaults = field(default_factory=LineFaults)
+    own_supply: bool = False
     unplugged: bool = False
     unplugged_at: int | None = None
     writes: int = 0
@@ -61,6 +64,27 @@ class BoardChip:
     def holds(self, content: bytes) -> bool:
         """Whether the flash begins with these bytes."""
         return self.flash.read(self.flash.start, len(content)) == content
+
+
+def small_profile(profile: BoardProfile) -> BoardProfile:
+    """The same board, its chips with a kilobyte of flash: a whole one is read and written in no time."""
+    chips = tuple(
+        replace(chip, settings=replace(chip.settings, protocol=_small(chip.settings.protocol)))
+        for chip in profile.microcontrollers
+    )
+    return replace(profile, microcontrollers=chips)
+
+
+def _small(protocol: ProtocolSettings) -> ProtocolSettings:
+    match protocol:
+        case Stm32Settings():
+            return replace(protocol, flash=FlashLayout(protocol.flash.start, (256,) * 4))
+        case Stk500Settings():
+            return replace(protocol, boot_start=1024)
+        case McumgrSettings():
+            return protocol  # small already
+        case never:
+            assert_never(never)
 
 
 def make_chips(profile: BoardProfile, seed: int) -> tuple[BoardChip, ...]:

@@ -1,8 +1,12 @@
 """`SerialPorts` of a simulated board: its chips, each on a line in virtual time.
 
-The chips are on the board's supply. What a cut leaves of them is what their flash holds, and a cut of a
-chip's flash operation takes the whole board with it: to the agent both are the same moment.
+What a cut leaves of the chips is what their flash holds. Those on the board's supply go and come back with
+it, and a cut of a chip's flash operation takes the whole board with it: to the agent both are the same
+moment. A chip with its own supply lives through a cut of the board, and dies alone.
 """
+
+from functools import partial
+from typing import Final
 
 from agent.errors import FlashLineError
 from agent.flash.entry import GpioPins
@@ -12,9 +16,12 @@ from simulator.clock import SimulatedClock
 from simulator.power import Power
 from simulator.serial_line import SimulatedSerialLine
 
+OFF_S: Final = 3.0
+"""How long a chip with its own supply is without it."""
+
 
 class BoardLine:
-    """A line to a chip on the board's own supply."""
+    """A line to a chip, with its plug and its supply."""
 
     def __init__(self, line: SimulatedSerialLine, chip: BoardChip, power: Power) -> None:
         self._line = line
@@ -65,8 +72,17 @@ class BoardLine:
         self._supply()
 
     def _supply(self) -> None:
-        if self._chip.power_failed:
+        if not self._chip.power_failed:
+            return
+        if not self._chip.own_supply:
             self._power.fail()
+        self._chip.forget_cut()
+        self._line.clock.after(OFF_S, partial(restart, self._line))
+
+
+def restart(line: SimulatedSerialLine) -> None:
+    """The chip starts anew, and what was on its way to it is lost."""
+    line.wire.reset(line.clock.now_s)
 
 
 class SimulatedSerialPorts:
@@ -85,6 +101,14 @@ class SimulatedSerialPorts:
         for line in self._lines.values():
             line.wire.reset(self._clock.now_s)  # the power comes on
 
+    def restart(self, path: str) -> None:
+        """The supply of the chip at this port blinks, or somebody presses its reset."""
+        restart(self._lines[path])
+
+    def bytes_to_host(self, path: str) -> int:
+        """How much the chip at this port has said."""
+        return self._lines[path].wire.bytes_to_host
+
     def line(self, path: str) -> SerialLine:
         """The port at this path. Raises `FlashLineError` when the board has none there."""
         if path not in self._lines:
@@ -96,8 +120,9 @@ class SimulatedSerialPorts:
         return None
 
     def power_back(self) -> None:
-        """The supply is back: all chips start anew, and what was on the wires is lost."""
+        """The supply is back: all chips on it start anew, and what was on the wires is lost."""
         for path, chip in self._chips.items():
-            chip.forget_cut()
-            self._lines[path].wire.reset(self._clock.now_s)
+            if not chip.own_supply:
+                chip.forget_cut()
+                restart(self._lines[path])
             self._lines[path].discard_input()

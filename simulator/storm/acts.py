@@ -1,6 +1,6 @@
 """Does the deeds of a plan to a bench, each at its moment."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from fnmatch import fnmatchcase
@@ -26,7 +26,8 @@ from simulator.operator import RELEASED_BEFORE
 from simulator.power import Moment
 from simulator.repository import MemorySource
 from simulator.storm.bench import Bench
-from simulator.storm.plan import Act, Deed
+from simulator.storm.chips import CHIP_DEEDS, Do
+from simulator.storm.plan import Act, Deed, Shipment
 
 LATE: Final = timedelta(days=40)
 SLOTS: Final[tuple[SlotName, ...]] = ("a", "b")
@@ -46,8 +47,6 @@ FORGED: Final = (
     encode_notice(Notice(0)),
 )
 
-Do = Callable[[Bench, Act], None]
-
 
 def plan_acts(bench: Bench) -> None:
     """Put every deed of the storm at its moment."""
@@ -66,7 +65,7 @@ def _do(bench: Bench, act: Act) -> None:
 def _ship(bench: Bench, act: Act) -> None:
     shipment = bench.plan.shipment(act.number)
     assert shipment is not None, "the plan ships what it has drawn"
-    bench.ship(shipment.number, shipment.behaviour, shipment.share)
+    bench.ship(shipment)
     if shipment.share < BUCKETS and shipment.everyone_after_s is not None:
         now = bench.clock.true_time()
         phases = (
@@ -150,7 +149,7 @@ def _serve_unapproved(bench: Bench, _act: Act) -> None:
     operator = bench.operator
     releases, rollouts, content = dict(operator.releases), operator.rollouts, dict(operator.content)
     rolled_out = set(bench.rolled_out)
-    bench.ship(UNAPPROVED, Behaviour.HEALTHY, BUCKETS)
+    bench.ship(Shipment(UNAPPROVED, Behaviour.HEALTHY, BUCKETS, None, chips=True))
     operator.publish(signatures=1)
     bench.repository.source = operator.snapshot()
     operator.releases, operator.rollouts = releases, rollouts
@@ -295,5 +294,6 @@ DEEDS: Final[Mapping[Deed, Do]] = MappingProxyType(
         Deed.BOOT_WRITE_ERROR: _boot_write_error,
         Deed.JUMP: _jump,
         Deed.ASK: _ask,
+        **CHIP_DEEDS,
     }
 )

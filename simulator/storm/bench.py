@@ -7,20 +7,24 @@ from functools import cache
 from types import MappingProxyType
 from typing import Final
 
-from agent.board import SlotName
+from agent.board import BoardProfile, Microcontroller, SlotName
 from agent.pieces import PIECES, Pieces
+from agent.release import Hosts
+from agent.rollout import BUCKETS
+from agent.strict import INTEGER_MAX
 from simulator.board import make_board
 from simulator.broker import Hub, SimulatedBroker
+from simulator.chips import chip_content, image_file, small_profile
 from simulator.clock import SimulatedClock
 from simulator.faults import Faults, Fetch
 from simulator.image import Behaviour, make_small_image
-from simulator.operator import Operator
+from simulator.operator import ChipFile, Operator
 from simulator.profiles import load_profile
 from simulator.random import SimulatedRandom
 from simulator.repository import MemorySource, SimulatedRepository
 from simulator.scratch import SimulatedScratch
 from simulator.storage import Factory
-from simulator.storm.plan import DevicePlan, Plan
+from simulator.storm.plan import DevicePlan, Plan, Shipment
 from simulator.trace import Trace
 from simulator.world import DeviceSimulation, Durations, Surroundings, make_config
 
@@ -34,7 +38,11 @@ SECOND_PARTS: Final = 1000
 BOOTS_MAX: Final = 120
 """In a storm, where the power may fail in each; once the faults have stopped far fewer must do."""
 
-get_profile = cache(load_profile)
+
+@cache
+def get_profile(board: str) -> BoardProfile:
+    """The profile of this name, its chips with little flash."""
+    return small_profile(load_profile(board))
 
 
 @cache
@@ -46,6 +54,31 @@ def make_images(board: str, number: int, behaviour: Behaviour) -> Mapping[str, b
         seed = number + SECOND_PARTS * place
         images[part] = make_small_image(seed, SECTORS, kind)
     return MappingProxyType(images)
+
+
+@cache
+def make_chip_files(board: str, number: int, *, fussy: bool) -> tuple[ChipFile, ...]:
+    """The images of one release for the microcontrollers."""
+    hosts = Hosts(number if fussy else 0, INTEGER_MAX)
+    return tuple(
+        ChipFile(
+            chip.name,
+            chip.hardware_id,
+            image_file(chip.settings, program_of(chip, number)),
+            hosts,
+        )
+        for chip in get_profile(board).microcontrollers
+    )
+
+
+def program_of(chip: Microcontroller, number: int) -> bytes:
+    """What the flash of a chip begins with in a release."""
+    return chip_content(chip.settings, chip.name, KEYS_SEED, number)
+
+
+def factory_program_of(chip: Microcontroller, plan: Plan) -> bytes:
+    """What the flash of a chip began with when the device was made."""
+    return chip_content(chip.settings, chip.name, plan.seed, 0)
 
 
 @dataclass(slots=True)
@@ -85,12 +118,13 @@ class Bench:
         lies = any(isinstance(fault.kind, Fetch) for fault in self.faults.waiting)
         return served and not lies and not self.late
 
-    def ship(self, number: int, behaviour: Behaviour, share: int) -> None:
+    def ship(self, shipment: Shipment) -> None:
         """Release and roll out; valid with the next publication."""
-        name = str(number)
-        images = make_images(self.plan.board, number, behaviour)
-        self.operator.release(name, number, get_profile(self.plan.board).hardware_id, images)
-        self.operator.roll_out(f"rollout-{name}", name, share=share)
+        board, number, name = self.plan.board, shipment.number, str(shipment.number)
+        images = make_images(board, number, shipment.behaviour)
+        chips = make_chip_files(board, number, fussy=shipment.fussy) if shipment.chips else ()
+        self.operator.release(name, number, get_profile(board).hardware_id, images, chips)
+        self.operator.roll_out(f"rollout-{name}", name, share=shipment.share)
         self.rolled_out.add(number)
 
     def number_in(self, slot: SlotName) -> int | None:
@@ -102,10 +136,14 @@ class Bench:
         numbers = range(self.plan.last_release + 1)
         return next((number for number in numbers if self._holds(content, number)), None)
 
+    def shipment_of(self, number: int) -> Shipment:
+        """What a release is; the first and the last one are healthy, and for everyone."""
+        drawn = self.plan.shipment(number)
+        return drawn or Shipment(number, Behaviour.HEALTHY, BUCKETS, None, chips=True)
+
     def behaviour_of(self, number: int) -> Behaviour:
         """What the system of this release does."""
-        shipment = self.plan.shipment(number)
-        return Behaviour.HEALTHY if shipment is None else shipment.behaviour
+        return self.shipment_of(number).behaviour
 
     def _holds(self, content: Mapping[str, bytes], number: int) -> bool:
         images = make_images(self.plan.board, number, self.behaviour_of(number))
@@ -142,6 +180,8 @@ def make_bench(plan: Plan, device_plan: DevicePlan, pieces: Pieces = PIECES) -> 
     )
     device.faults, device.pieces = faults, pieces
     device.board.files.faults = faults
+    for chip in device.board.chips:
+        chip.own_supply = device_plan.own_supply
     device.open()
     bench = Bench(plan, device_plan, clock, hub, operator, repository, broker, faults, device)
     bench.remember()

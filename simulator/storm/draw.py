@@ -27,6 +27,8 @@ from simulator.storm.plan import (
 
 LIARS: Final = 0.02
 """The part of all seeds that have a medium which lies about flushing, and nothing else but cuts."""
+EVERYWHERE: Final = tuple(family for family in Family if family is not Family.CHIPS)
+"""What may happen to any board; chips are drawn apart."""
 MEMORIES: Final = ("journal.json", "floor.json")
 CACHES: Final = ("metadata/*", "root_history/*")
 PATHS: Final = ("*", "metadata/*", "metadata/timestamp.json", "targets/*", "blobs/*")
@@ -63,7 +65,7 @@ def draw_plan(seed: int, board: str) -> Plan:
     """The world of this seed on this kind of board."""
     chance = chance_of(seed, board)
     lies = chance.random() < LIARS
-    drawn = [family for family in Family if chance.random() < 0.5]
+    drawn = [family for family in EVERYWHERE if chance.random() < 0.5]
     families = frozenset([] if lies else drawn)
     storm_s = chance.choice(STORM_HOURS) * HOUR_S
     shipments = _shipments(chance, lies=lies)

@@ -8,12 +8,13 @@ from agent.account import OUTCOMES
 from agent.policy import DeviceFacts, Proceed, decide
 from agent.report import Outcome, Report
 from agent.request import Verb
-from agent.rollout import BUCKETS, Halts, Rollouts
+from agent.rollout import Halts, Rollouts
 from agent.update import State
 from simulator.faults import Reboot
 from simulator.image import Behaviour
 from simulator.invariants import comes_to_rest
 from simulator.storm.bench import Bench
+from simulator.storm.chips import heal
 from simulator.storm.plan import HOUR_S, Deed, Family
 from simulator.storm.watch import Watch
 
@@ -29,6 +30,12 @@ EXCUSES: Final = {
     "trust-rollback": {Family.NETWORK, Family.MIRROR},
     "fetch": {Family.NETWORK, Family.MIRROR},
     "state": {Family.FILES},
+    "flash": {Family.CHIPS},
+    "flash-identity": {Family.CHIPS},
+    "flash-line": {Family.CHIPS},
+    "flash-mixed": {Family.CHIPS},
+    "flash-refused": {Family.CHIPS},
+    "flash-verify": {Family.CHIPS},
 }
 """Which weather may end an update to a healthy release otherwise than confirmed, by the report's code."""
 
@@ -37,6 +44,7 @@ def calm(bench: Bench, watch: Watch) -> None:
     """The faults stop, and all that was in the way of them is put right."""
     watch.trial_cuts.clear()
     bench.faults.clear()
+    heal(bench)
     bench.device.board.power.keep_on()
     for device in bench.device.board.storage.devices.values():
         device.faults.write_error_in, device.faults.lying_flush = 0, False
@@ -52,32 +60,42 @@ def calm(bench: Bench, watch: Watch) -> None:
     bench.operator.notify()
 
 
-def settle(bench: Bench) -> list[str]:
-    """Let time pass until the device rests and has nothing more to begin."""
+def settle(bench: Bench, watch: Watch) -> list[str]:
+    """Let time pass until the device rests, has nothing more to begin, and its chips are in place."""
     began_s, boots = bench.clock.now_s, bench.device.board.boots
     attempts_max = bench.device.board.profile.confirm.attempts_max
     trials_max = attempts_max * (1 + len(bench.operator.rollouts))  # one may be to go back by hand
+    misplaced: list[str] = []
     for number, slice_s in enumerate(SLICES_S, start=1):
         bench.device.run(bench.clock.now_s + slice_s)
         restless = comes_to_rest(bench.device.board.boots - boots, trials_max)
         if restless is not None:
             return [restless]
-        if bench.device.quiet and not _has_more(bench):
+        misplaced = _misplaced(bench, watch)
+        if bench.device.quiet and not _has_more(bench) and not misplaced:
             return []
         if number % SIGN_EVERY_SLICES == 0:
             bench.publish()  # as every fleet does, or its signed dates would be past some day
     what = "it has more to begin" if bench.device.quiet else "it is not quiet"
+    what = "; ".join(misplaced) or what
     hours = (bench.clock.now_s - began_s) / HOUR_S
     return [f"{hours:.0f} hours after the faults had stopped {what}"]
 
 
-def ship_last(bench: Bench) -> list[str]:
+def _misplaced(bench: Bench, watch: Watch) -> list[str]:
+    slot = bench.device.slot
+    if slot == "-" or watch.chips.blind:
+        return []
+    return watch.chips.misplaced("a" if slot == "a" else "b")
+
+
+def ship_last(bench: Bench, watch: Watch) -> list[str]:
     """A healthy release for everyone must arrive as on any other day, whatever was before."""
     number = bench.plan.last_release
-    bench.ship(number, Behaviour.HEALTHY, BUCKETS)
+    bench.ship(bench.shipment_of(number))
     bench.publish()
     bench.operator.notify()
-    complaints = settle(bench)
+    complaints = settle(bench, watch)
     name = str(number)
     reports = [report for report in _endings(bench) if report.release == name]
     found = [f"{report.outcome} {report.code}: {report.detail}" for report in reports]
@@ -86,6 +104,11 @@ def ship_last(bench: Bench) -> list[str]:
     slot = bench.device.slot
     if slot == "-" or bench.number_in("a" if slot == "a" else "b") != number:
         complaints.append(f"slot {slot} runs, and not the last release")
+    complaints += [
+        f"chip {chip.name} does not hold the last release"
+        for chip in bench.device.board.chips
+        if watch.chips.held(chip) != number
+    ]
     return complaints
 
 
@@ -159,8 +182,8 @@ def _lies_of(report: Report, bench: Bench, watch: Watch) -> list[str]:
     told = f"update {report.update} is told to be {report.outcome} ({report.code})"
     if report.outcome is Outcome.CONFIRMED:
         asked = any(act.word == Verb.CONFIRM for act in bench.device_plan.acts)
-        if number not in watch.ran:
-            return [f"{told}, and it never ran"]
+        if number not in watch.ran or bench.shipment_of(number).fussy:
+            return [f"{told}, and it never ran or never should have"]
         if behaviour is not Behaviour.HEALTHY and not (
             behaviour is Behaviour.FAILS_CHECKS and asked
         ):
@@ -183,6 +206,8 @@ def _excused(report: Report, bench: Bench) -> bool:
         unheard = any(act.deed is Deed.BROKER_DOWN for act in bench.device_plan.acts)
         refused = any(act.word == Verb.REVERT for act in bench.device_plan.acts)
         return unheard or refused
+    if report.code == "refused-pair":
+        return bench.shipment_of(int(report.release)).fussy
     if report.code == "halted":
         return len(bench.operator.rollouts) > 1 or bool(bench.operator.halts)
     return bool(EXCUSES.get(report.code, set()) & bench.plan.families)

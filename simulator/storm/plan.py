@@ -32,6 +32,7 @@ class Family(StrEnum):
     SYSTEM = "system"
     OPERATOR = "operator"
     OWNER = "owner"
+    CHIPS = "chips"
 
 
 class Deed(StrEnum):
@@ -64,6 +65,13 @@ class Deed(StrEnum):
     BOOT_WRITE_ERROR = "boot-write-error"
     JUMP = "jump"
     ASK = "ask"
+    UNPLUG = "unplug"
+    NOISE = "noise"
+    SILENCE = "silence"
+    CHIP_LIES = "chip-lies"
+    CHIP_CUT = "chip-cut"
+    CHIP_RESTART = "chip-restart"
+    CHIP_WELL = "chip-well"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +98,8 @@ class Cut:
 class DevicePlan:
     """One device: its clock, and what goes wrong with it alone.
 
-    `trial_cuts` hit the first trials, one each; `lies` is a medium that lies about flushing.
+    `trial_cuts` hit the first trials, one each; `lies` is a medium that lies about flushing. Its chips
+    have their `own_supply`, or go and come back with the board.
     """
 
     name: str
@@ -101,19 +110,23 @@ class DevicePlan:
     bytes_per_s: float
     trial_cuts: tuple[Cut, ...] = ()
     lies: bool = False
+    own_supply: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Shipment:
     """One release of the storm: what it does, and the share of devices that may have it at once.
 
-    The others follow `everyone_after_s` later; None means never.
+    The others follow `everyone_after_s` later; None means never. `chips` says whether it has images for
+    microcontrollers, `fussy` whether those work with no system before it, so that no device may begin it.
     """
 
     number: int
     behaviour: Behaviour
     share: int
     everyone_after_s: float | None
+    chips: bool = False
+    fussy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +152,6 @@ class Plan:
         return next((one for one in self.shipments if one.number == number), None)
 
 
-def chance_of(seed: int, board: str) -> Generator:
+def chance_of(seed: int, board: str, what: str = "storm") -> Generator:
     """Where everything in a plan comes from."""
-    return Generator(f"lockgate storm {seed} {board}")  # noqa: S311  # repeatable on purpose
+    return Generator(f"lockgate {what} {seed} {board}")  # noqa: S311  # repeatable on purpose

@@ -10,8 +10,9 @@ from agent.errors import UpdateError
 from agent.pieces import PIECES, Pieces
 from simulator.board import BrokenImageError
 from simulator.storm.acts import plan_acts
-from simulator.storm.bench import Bench, make_bench
+from simulator.storm.bench import Bench, get_profile, make_bench
 from simulator.storm.draw import draw_plan
+from simulator.storm.draw_chips import draw_chips
 from simulator.storm.judge import calm, judge, settle, ship_last
 from simulator.storm.plan import DevicePlan, Plan
 from simulator.storm.watch import Watch
@@ -66,7 +67,7 @@ class _Lived:
 
 def run_storm(seed: int, board: str, pieces: Pieces = PIECES) -> Storm:
     """Live through one seed on one kind of board."""
-    plan = draw_plan(seed, board)
+    plan = draw_chips(draw_plan(seed, board), get_profile(board))
     lived = [_live(plan, device, pieces) for device in plan.devices]
     endings = Counter(
         f"{report.outcome} {report.code}"
@@ -114,8 +115,8 @@ def _weather(bench: Bench, watch: Watch) -> list[str]:
     bench.device.run(bench.plan.storm_s)
     bench.device.trace.note("~ calm", "the faults have stopped")
     calm(bench, watch)
-    complaints = settle(bench)
-    complaints += ship_last(bench)
+    complaints = settle(bench, watch)
+    complaints += ship_last(bench, watch)
     watch.check_rest()
     return complaints + judge(bench, watch)
 

@@ -23,6 +23,7 @@ from simulator.invariants import (
     nothing_unverified_armed,
 )
 from simulator.storm.bench import Bench
+from simulator.storm.chips import ChipWatch
 from simulator.storm.plan import Cut, Deed
 from simulator.trace import Line
 
@@ -45,8 +46,15 @@ class Watch:
     standby_boots: dict[str, int] = field(default_factory=dict)
     trial_cuts: list[Cut] = field(default_factory=list)
     _running: tuple[SlotName, dict[str, bytes]] | None = None
+    _chips: ChipWatch | None = None
     _journal: Journal = field(default_factory=Journal)
     _floor: Floor = field(default_factory=Floor)
+
+    @property
+    def chips(self) -> ChipWatch:
+        """What is expected of the microcontrollers."""
+        self._chips = self._chips or ChipWatch(self.bench)
+        return self._chips
 
     def attach(self) -> None:
         """See every line of the trace and every small file from now on."""
@@ -71,6 +79,10 @@ class Watch:
 
     def _say(self, sentence: str) -> None:
         self.violations.append(f"boot {self.bench.device.board.boots}: {sentence}")
+
+    def _say_all(self, sentences: list[str]) -> None:
+        for sentence in sentences:
+            self._say(sentence)
 
     def _hold(self, finding: Finding) -> None:
         if finding is not None:
@@ -97,6 +109,7 @@ class Watch:
             self._say(f"slot {slot} runs release {number}, which was never rolled out")
         if number is not None:
             self.ran.add(number)
+            self._say_all(self.chips.started(number))
         journal = self.bench.device.journal
         update = None if journal is None else journal.update
         self._hold(nothing_unverified_armed(slot, update))
@@ -163,6 +176,7 @@ class Watch:
             self._hold(ended_is_not_begun_again(before, journal))
         self._hold(confirmed_is_on_the_floor(journal, self._floor))
         self._check_update(update)
+        self._say_all(self.chips.recorded(before.update, update))
 
     def _check_begun(self, update: Update) -> None:
         """What begins was rolled out to this device."""
