@@ -10,6 +10,7 @@ from multiprocessing import get_context
 from typing import Final
 
 from simulator.profiles import profile_names
+from simulator.storm.keys import remember_signatures
 from simulator.storm.storm import Storm, run_storm
 
 BATCH: Final = 10
@@ -131,6 +132,7 @@ def _results(batches: list[Sequence[Task]], processes: int) -> Iterator[Figures]
 
 def run_batch(batch: Sequence[Task]) -> Figures:
     """Some seeds in this process."""
+    remember_signatures()
     figures = Figures()
     began_s = time.process_time()
     for task in batch:
