@@ -25,11 +25,13 @@ from fleet.certificates import (
     identity,
     revoked_certificate,
 )
+from fleet.encryption import device_keys, parse_public
 from fleet.workspace import FleetSettings, Workspace
 
 DEVICE_LENGTH_MAX: Final = 64  # RFC 5280, appendix A.1: ub-common-name
 REQUEST_BYTES_MAX: Final = 16 * 1024
 CURVES: Final = (ec.SECP256R1, ec.SECP384R1)
+PUBLIC_KEY: Final = b"-----BEGIN PUBLIC KEY-----"
 FIRST_ROOT: Final = "metadata/1.root.json"
 STAGED_ROOT: Final = "root_of_trust.json"
 
@@ -41,6 +43,7 @@ class DevicePaths:
     folder: str = "/etc/lockgate"
     profile: str = "/etc/lockgate/board.toml"
     key: str = "/etc/lockgate/device.key"
+    encryption_key: str = "/etc/lockgate/encryption.key"
     state: str = "/var/lib/lockgate"
     runtime: str = "/run/lockgate"
     factory_release: str = "factory"
@@ -70,7 +73,19 @@ def issue(
         workspace, name=device, public_key=public_key, now=now, days=authority.DEVICE_DAYS
     )
     files.replace(kept, certificate)
+    encryption_key = _encryption_key(device, csr_pem)
+    if encryption_key:
+        files.replace(device_keys(workspace) / f"{device}.pem", encryption_key)
     return certificate
+
+
+def _encryption_key(device: str, request: bytes) -> bytes:
+    """The public key that may follow the request, in PEM; empty without one. Raises `ConfigError`."""
+    _, separator, rest = request.partition(PUBLIC_KEY)
+    if not separator:
+        return b""
+    parse_public(separator + rest, f"{device}: behind its request")
+    return separator + rest
 
 
 def revoke(workspace: Workspace, device: str) -> None:
@@ -83,6 +98,7 @@ def revoke(workspace: Workspace, device: str) -> None:
     revoked = revoked_certificate(workspace, device)
     if not kept.is_file() and not revoked.is_file():
         raise ConfigError(f"{device}: was never enrolled here; {kept} was expected")
+    (device_keys(workspace) / f"{device}.pem").unlink(missing_ok=True)  # no new payload is for it
     if kept.is_file():
         # A cut between the two leaves a device that is in both folders: revoked, and revoked again.
         files.replace(revoked, kept.read_bytes())
@@ -127,7 +143,10 @@ def write_folder(
     files.replace(out / "certificate.pem", certificate)
     files.replace(out / "authority.pem", trusted)
     files.replace(out / "root.json", root)
-    files.replace(out / "agent.toml", agent_toml(settings, device, paths).encode())
+    text = agent_toml(settings, device, paths)
+    if (device_keys(workspace) / f"{device}.pem").is_file():
+        text += f"\n[encryption]\nkey = {_text(paths.encryption_key)}\n"
+    files.replace(out / "agent.toml", text.encode())
 
 
 def root_of_trust(workspace: Workspace) -> bytes:
@@ -183,7 +202,7 @@ def _public_key(device: str, csr_pem: bytes) -> ec.EllipticCurvePublicKey:
     try:
         if len(csr_pem) > REQUEST_BYTES_MAX:
             raise ValueError(f"it is longer than {REQUEST_BYTES_MAX} bytes")  # noqa: TRY301  # one sentence
-        request = x509.load_pem_x509_csr(csr_pem)
+        request = x509.load_pem_x509_csr(csr_pem.partition(PUBLIC_KEY)[0])
         signed = request.is_signature_valid
         names = request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
         key = request.public_key()

@@ -26,6 +26,8 @@ from fleet.chip_images import ChipInput, encode_chip
 from fleet.delta.offer import Offer, with_deltas
 from fleet.delta.offer import Watch as DeltaWatch
 from fleet.disk_image_choice import Choice, split_choice
+from fleet.encrypted_release import plain_bases, seal_images, sealed_encodings
+from fleet.encryption import find_recipients
 from fleet.images import ImageStream, PickyImage, Taken, open_picky
 from fleet.keys import KeyFolders
 from fleet.metadata import RoleName
@@ -66,6 +68,8 @@ class ReleaseRequest:
     chips: tuple[ChipInput, ...] = ()
     bases: tuple[str, ...] = ()
     """Earlier releases from which devices are expected to come; each gets delta payloads."""
+    encrypt_to: tuple[str, ...] = ()
+    """Who can read the payloads, as the command line says it; everyone when nobody is named."""
     heed_maps: bool = True
     """Whether block maps beside the images say what of them counts."""
 
@@ -138,7 +142,9 @@ def add_release(
     _check_new(known, request)
     bases = tuple(_named(known, name) for name in request.bases)
     stage = Stage(workspace)
-    with _blob_folder(stage, dry_run=dry_run) as folder:
+    recipients = find_recipients(workspace, request.encrypt_to) if request.encrypt_to else None
+    aside = dry_run or recipients is not None
+    with _blob_folder(stage, aside=aside) as folder, _blob_folder(stage, aside=True) as opened:
         done = tuple(_encode(image, folder, request, watch) for image in request.images)
         encoded = tuple(made for made, _ in done)
         taken = tuple(what for _, what in done)
@@ -146,11 +152,16 @@ def add_release(
             _image(image, made) for image, made in zip(request.images, encoded, strict=True)
         )
         workers = request.encoding.threads
-        offer = Offer(bases, stage.blobs, folder, workers, watch_delta or _unwatched)
+        readable, blobs = plain_bases(bases, stage.blobs, opened, workspace)
+        offer = Offer(readable, blobs, folder, workers, watch_delta or _unwatched)
         images = tuple(with_deltas(image, offer) for image in images)
         chips = tuple(encode_chip(chip, folder, request.encoding) for chip in request.chips)
         images += tuple(image for image, _ in chips)
         encoded += tuple(made for _, made in chips)
+        if recipients is not None:
+            into = folder if dry_run else stage.blobs
+            images = seal_images(images, folder, into, recipients)
+            encoded = sealed_encodings(encoded, images, into)
     release = Release(
         name=request.name,
         counter=request.counter,
@@ -180,11 +191,11 @@ def _unwatched(_image: Image, _base: Release, _done: int, _total: int) -> None:
 
 
 @contextmanager
-def _blob_folder(stage: Stage, *, dry_run: bool) -> Iterator[Path]:
-    if not dry_run:
+def _blob_folder(stage: Stage, *, aside: bool) -> Iterator[Path]:
+    if not aside:
         yield stage.blobs
         return
-    with TemporaryDirectory(prefix=".dry-run-", dir=stage.workspace.stage) as folder:
+    with TemporaryDirectory(prefix=".aside-", dir=stage.workspace.stage) as folder:
         yield Path(folder)
 
 

@@ -20,6 +20,10 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     )
     parser.add_argument("--device", help="with --new: the id, before there is an agent.toml")
     parser.add_argument("--key", help="with --new: where the key will lie, likewise")
+    parser.add_argument(
+        "--encryption-key",
+        help="with --new: make the key for encrypted releases too, here; its public half follows the request",
+    )
     parser.add_argument("--out", help="with --new: write the request to this file")
     parser.set_defaults(run=run)
 
@@ -50,6 +54,7 @@ def _show(options: argparse.Namespace) -> int:
         "days_left": days_left,
         "key": broker.key,
         "key_belongs": belongs,
+        "encryption_key": config.encryption.key,
     }
     lines = rows(
         (
@@ -63,6 +68,7 @@ def _show(options: argparse.Namespace) -> int:
                 "key",
                 f"{broker.key}{'' if belongs else ', which is NOT the key of the certificate'}",
             ),
+            ("encryption key", config.encryption.key or "none"),
         )
     )
     show(options, document, lines)
@@ -70,16 +76,27 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _new(options: argparse.Namespace) -> int:
-    from agent.linux.identity import create_identity  # noqa: PLC0415  # brings cryptography
+    from agent.linux.identity import (  # noqa: PLC0415  # brings cryptography
+        create_encryption_key,
+        create_identity,
+    )
 
-    device, key = options.device, options.key
+    device, key, encryption_key = options.device, options.key, options.encryption_key or ""
     if not (device and key):
         config = read_config(options.config)
         device, key = device or config.device.id, key or config.broker.key
+        encryption_key = encryption_key or config.encryption.key
     request = create_identity(key, device).decode()
+    if encryption_key:
+        request += create_encryption_key(encryption_key).decode()
     if options.out:
         _write(options.out, request)
-    document = {"device": device, "key": key, "request": request}
+    document = {
+        "device": device,
+        "key": key,
+        "encryption_key": encryption_key,
+        "request": request,
+    }
     told = [f"the request is in {options.out}"] if options.out else [request.rstrip("\n")]
     show(options, document, told)
     return 0

@@ -1,4 +1,4 @@
-"""The device's own key, made on the device and never leaving it, and the request to certify it."""
+"""The device's own keys, made on the device and never leaving it, and the request to certify one."""
 
 import os
 from contextlib import suppress
@@ -7,11 +7,12 @@ from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, x25519
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
+    PublicFormat,
     load_pem_private_key,
 )
 from cryptography.x509.oid import NameOID
@@ -19,6 +20,29 @@ from cryptography.x509.oid import NameOID
 from agent.errors import ConfigError
 
 COMMON_NAME_LENGTH_MAX: Final = 64  # RFC 5280, appendix A.1: ub-common-name-length
+
+
+def create_encryption_key(key_path: str) -> bytes:
+    """The public half (PEM) of the X25519 key to which payloads may be encrypted.
+
+    Like the other key it is made at the first call and never overwritten. Raises `ConfigError`.
+    """
+    path = Path(key_path)
+    try:
+        if not path.exists():
+            _store_new_key(path, x25519.X25519PrivateKey.generate())
+        key = load_pem_private_key(path.read_bytes(), password=None)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot keep the encryption key in {path}: {error.strerror}; lockgate must own its folder"
+        ) from error
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{path}: a private key in PEM was expected: {error}") from error
+    if not isinstance(key, x25519.X25519PrivateKey):
+        raise ConfigError(
+            f"{path}: an X25519 private key was expected, another kind found; move it away"
+        )
+    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
 def create_identity(key_path: str, device_id: str) -> bytes:
@@ -35,7 +59,7 @@ def create_identity(key_path: str, device_id: str) -> bytes:
     path = Path(key_path)
     try:
         if not path.exists():
-            _store_new_key(path)
+            _store_new_key(path, ec.generate_private_key(ec.SECP256R1()))
         key = load_pem_private_key(path.read_bytes(), password=None)
     except OSError as error:
         raise ConfigError(
@@ -52,8 +76,7 @@ def create_identity(key_path: str, device_id: str) -> bytes:
     return request.public_bytes(Encoding.PEM)
 
 
-def _store_new_key(path: Path) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
+def _store_new_key(path: Path, key: ec.EllipticCurvePrivateKey | x25519.X25519PrivateKey) -> None:
     content = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".new")

@@ -33,6 +33,11 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         "--profile", default=defaults.profile, help="the board profile on the device"
     )
     parser.add_argument("--key", default=defaults.key, help="the private key on the device")
+    parser.add_argument(
+        "--encryption-key",
+        default=defaults.encryption_key,
+        help="where its encryption key lies on the device, if its public half follows the request",
+    )
     parser.add_argument("--state", default=defaults.state, help="what survives both slots")
     parser.add_argument("--runtime", default=defaults.runtime, help="a folder in memory")
     parser.add_argument(
@@ -70,6 +75,7 @@ def run(options: argparse.Namespace, workspace: Workspace) -> int:
         folder=options.folder,
         profile=options.profile,
         key=options.key,
+        encryption_key=options.encryption_key,
         state=options.state,
         runtime=options.runtime,
         factory_release=options.factory_release,

@@ -95,6 +95,13 @@ def _add_add(parser: argparse.ArgumentParser) -> None:
         metavar="RELEASE",
         help="also make delta payloads for devices that run this release; once for each",
     )
+    parser.add_argument(
+        "--encrypt-to",
+        action="append",
+        default=[],
+        metavar="KEY|DEVICE|enrolled",
+        help="only these can read the payloads: a public key file, an enrolled device, or all of them",
+    )
     parser.add_argument("--dry-run", action="store_true", help="show what would be made")
     add_keys(parser)
     add_json(parser)
@@ -162,6 +169,7 @@ def _add(options: argparse.Namespace, workspace: Workspace) -> int:
         bases=tuple(options.bases),
         chips=parse_chip_inputs(options.chip, options.hosts),
         heed_maps=not options.no_bmap,
+        encrypt_to=tuple(options.encrypt_to),
     )
     with _progress() as (watch, watch_delta):
         made = add_release(
@@ -305,7 +313,8 @@ def _print_release(release: Release) -> None:
         print(f"    SHA-256 {image.sha256}")
         for payload in image.payloads:
             share = PERCENT * payload.length_bytes / image.length_bytes
-            told = f"{payload.kind} payload {payload.length_bytes} bytes ({share:.1f} %)"
+            kind = f"encrypted {payload.kind}" if payload.encryption else payload.kind
+            told = f"{kind} payload {payload.length_bytes} bytes ({share:.1f} %)"
             base = f" from image {payload.base_sha256[:16]}" if payload.base_sha256 else ""
             print(f"    {told}{base}")
             print(f"    {payload.path}")
