@@ -11,10 +11,10 @@ from typing import Final, Protocol, assert_never
 
 from agent.errors import FetchError, InstallError, NotFoundError, PayloadError
 from agent.interfaces import Repository
-from agent.payload import FULL_KINDS, PayloadIndex, Reference, Source, WindowEntry
+from agent.payload import FULL_KINDS, Kind, PayloadIndex, Reference, Source, WindowEntry
 from agent.records import Meter, Records
 from agent.update import Installation
-from agent.windows import make_window
+from agent.windows import make_window, zeros
 
 MISSES_MAX: Final = 8
 """So many windows a base may lack, and more if it had as many: then it is another one altogether."""
@@ -70,6 +70,7 @@ class Supply:
         self._full_index: PayloadIndex | None = None
         self._hits = 0
         self._misses = 0
+        self._missed: int | None = None
 
     @property
     def fetched_bytes(self) -> int:
@@ -98,9 +99,25 @@ class Supply:
                 return
         self._full.check_end()
 
+    def at_hand(self, number: int) -> bytes | None:
+        """A window that needs no record, checked; None for another, or when the base is not what it was."""
+        assert self._index is not None, "the index is read first"
+        entry = self._index.entries[number]
+        match entry.kind:
+            case Kind.ZEROS:
+                return zeros(entry)
+            case Kind.COPY:
+                content = self._from_delta(number)
+                self._missed = number if content is None else None
+                return content
+            case Kind.PLAIN | Kind.ZSTD | Kind.PREFIXED | Kind.DIFFERENCE:
+                return None
+            case _:
+                assert_never(entry.kind)
+
     def window(self, number: int) -> bytes:
         """The bytes of one window, checked against its SHA-256."""
-        content = self._from_delta(number)
+        content = None if number == self._missed else self._from_delta(number)
         return self._from_full(number) if content is None else content
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final, assert_never
 
 from agent.decompress import decompress
@@ -27,8 +28,23 @@ def make_window(entry: WindowEntry, fetch: Fetch, gather: Gather) -> bytes | Non
     the window, its record and the gathered bytes are in memory. Raises what `fetch` and `gather` raise,
     and `PayloadError` for a record that is no zstd frame of this window.
     """
+    if entry.kind is Kind.ZEROS:
+        return zeros(entry)
     content = _made(entry, fetch, gather)
     return content if hashlib.sha256(content).digest() == entry.sha256 else None
+
+
+def zeros(entry: WindowEntry) -> bytes | None:
+    """The window of zeros, or None when that has not its SHA-256."""
+    content, sha256 = _zeros(entry.length_bytes)
+    return content if sha256 == entry.sha256 else None
+
+
+@lru_cache(maxsize=2)
+def _zeros(length_bytes: int) -> tuple[bytes, bytes]:
+    """Most windows of zeros have one length, and images have thousands of them."""
+    content = bytes(length_bytes)
+    return content, hashlib.sha256(content).digest()
 
 
 def _made(entry: WindowEntry, fetch: Fetch, gather: Gather) -> bytes:
