@@ -74,7 +74,8 @@ def heal(bench: Bench) -> None:
     """All that was wrong with the chips and their lines is put right."""
     for chip in bench.device.board.chips:
         chip.plug_in()
-        chip.flash.cut_at = None
+        if not chip.power_failed:  # else it is off, and its supply sees to that
+            chip.flash.cut_at = None
         chip.line_faults.flip = chip.line_faults.drop = chip.line_faults.double = 0.0
         chip.line_faults.silent_after_bytes = None
         _set_lie(chip, lies=False)
