@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from agent.encryption import SCHEME, ContentKey, open_envelope
-from agent.errors import FetchError, PayloadError, RecipientError
+from agent.errors import NotFoundError, PayloadError, RecipientError
 from agent.interfaces import ByteStream, Repository
 from agent.payload import PayloadIndex, WindowEntry, parse_delta_index, parse_index
 from agent.release import DELTA, Payload
@@ -138,7 +138,7 @@ class Records:
             part = stream.read(left)
             if not part:
                 self.close()
-                raise FetchError(
+                raise NotFoundError(
                     f"payload {self._payload.blob[:16]}: {left} bytes more were expected, it ended; "
                     "the mirror has a truncated copy"
                 )
