@@ -1,7 +1,7 @@
 # Every command of the project. `.ci/run` calls the same targets, so there is one definition of "good".
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-.PHONY: help setup system-packages check test test-long explore kill-sweep crash-images storm demo wrong-things bench-idle bench-serial bench-delta
+.PHONY: help setup system-packages check test test-long explore kill-sweep crash-images storm demo wrong-things noisy-line bench-idle bench-serial bench-delta
 
 # mosquitto, mke2fs and losetup live in sbin, which not every user's PATH has.
 export PATH := $(PATH):/usr/sbin:/sbin
@@ -51,6 +51,9 @@ demo: setup ## watch a fleet update itself through a power cut and a bad release
 
 wrong-things: setup ## see what is said to unsigned, expired, oversized and otherwise wrong things
 	@.venv/bin/python -m simulator.wrong_things
+
+noisy-line: setup ## flash over lines that lose or flip a byte in a thousand; MINUTES=30 for another time
+	@.venv/bin/python -m simulator.mcu.noisy_line --minutes $(or $(MINUTES),30)
 
 bench-idle: setup ## measure what the agent costs while nothing happens
 	@.venv/bin/python benchmarks/bench_idle.py

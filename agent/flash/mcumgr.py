@@ -48,6 +48,8 @@ from agent.interfaces import LineSettings, SerialLine
 
 RESETS_MAX: Final = 3
 POLL_S: Final = 1.0
+LINE_BITS_PER_BYTE: Final = 14
+"""Ten bits for each character, four characters of base64 for three bytes, and the marks of the lines."""
 
 
 class Way(StrEnum):
@@ -151,11 +153,14 @@ class McumgrFlasher:
                 return  # a cut came between the mark and the reset
             self._settle()
         content = plan.writes[0].content
+        room_bytes = buffer_bytes(self._client, self._settings.buffer_bytes)
+        on_the_wire_s = LINE_BITS_PER_BYTE * room_bytes / self._settings.line.baud
         upload = Upload(
             content=content,
             image=self._settings.image,
-            buffer_bytes=buffer_bytes(self._client, self._settings.buffer_bytes),
-            erase_s=self._settings.erase_s,
+            buffer_bytes=room_bytes,
+            erase_s=self._settings.erase_s + on_the_wire_s,
+            answer_s=self._settings.answer_s + on_the_wire_s,
         )
         upload.run(
             self._client,
@@ -215,9 +220,7 @@ class McumgrFlasher:
                 "a second slot to revert to was expected, serial recovery writes the only one; "
                 "flash the earlier image instead"
             )
-        if any(row.active and row.confirmed and not row.pending for row in self.slots()):
-            return
-        self._settle()
+        self._settle()  # a mark that no reset has followed yet is a trial too
 
     def _settle(self) -> None:
         """Reset until the running image is confirmed and none waits: each reset ends one trial."""

@@ -10,6 +10,14 @@ from agent.strict import Fields
 PAGES_MAX: Final = 4096
 PAGE_BYTES_MIN: Final = 64
 PAGE_BYTES_MAX: Final = 1024 * 1024
+FLIPPED_MAX: Final = 2
+
+
+def may_be_noise(found: bytes, wanted: bytes) -> bool:
+    """Whether what was read differs so little that the line may have done it: worth reading again."""
+    if len(found) != len(wanted):
+        return False
+    return 0 < sum(one != other for one, other in zip(found, wanted, strict=True)) <= FLIPPED_MAX
 
 
 @dataclass(frozen=True, slots=True)

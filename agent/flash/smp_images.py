@@ -27,6 +27,8 @@ BUFFER_BYTES_MAX: Final = 8192
 SETBACKS_MAX: Final = 16
 """How often a server may ask for what it was already sent: after a restart, or when its buffer drops."""
 SLOTS_MAX: Final = 16
+UPLOAD_ATTEMPTS_MAX: Final = 10
+"""For one part of an image: a part fills many lines, each of which a noisy wire may spoil."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +125,15 @@ class Upload:
     """Bytes on their way into a server's buffer of `buffer_bytes`.
 
     `image` is sent with every request when it is not 0: a server must never have to remember which
-    slot an offset belongs to. `erase_s` is the wait for an answer while the server erases.
+    slot an offset belongs to. `erase_s` is the wait for the first answer, before which a server may erase
+    the whole slot, `answer_s` that for the others: what comes later than this still counts.
     """
 
     content: bytes
     image: int
     buffer_bytes: int
     erase_s: float
+    answer_s: float
 
     def request(self, offset: int) -> dict[str, object]:
         """The request for an offset, as full as the server's buffer allows."""
@@ -152,7 +156,12 @@ class Upload:
         offset = setbacks = 0
         matches: Value = None
         while offset < len(self.content):
-            answer = client.request(IMAGE_UPLOAD, self.request(offset), answer_s=self.erase_s)
+            answer = client.request(
+                IMAGE_UPLOAD,
+                self.request(offset),
+                answer_s=self.answer_s if offset else self.erase_s,
+                attempts_max=UPLOAD_ATTEMPTS_MAX if offset else None,
+            )
             found = answer.get("off")
             if not isinstance(found, int) or not 0 <= found <= len(self.content):
                 raise FlashLineError(

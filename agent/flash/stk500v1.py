@@ -26,6 +26,7 @@ from agent.flash import (
     Region,
 )
 from agent.flash.image_file import cut_blocks
+from agent.flash.pages import may_be_noise
 from agent.interfaces import LineSettings, SerialLine
 
 END: Final = b" "
@@ -40,7 +41,8 @@ SYNC_TRIES: Final = 4
 QUIET_S: Final = 0.05
 DRAINS_MAX: Final = 6
 TRIES: Final = 3
-TROUBLES_MAX: Final = 32
+TROUBLES_MAX: Final = 64
+ASK_AGAIN: Final = 3
 READ_BYTES: Final = 256
 WORD_BYTES: Final = 2
 FLASH_MEMORY: Final = b"F"
@@ -160,13 +162,20 @@ class Stk500v1:
         )
 
     def _signature(self) -> str:
-        signature = self._ask(b"u", 3).hex()
-        if signature != self._settings.signature:
-            raise FlashIdentityError(
-                f"the AVR with the signature {self._settings.signature} was expected, {signature} "
-                "answers; nothing was written since"
-            )
-        return signature
+        """That which the settings name. No sum guards it, so only the same wrong one twice counts."""
+        signature = ""
+        for _ in range(1 + ASK_AGAIN):
+            before, signature = signature, self._ask(b"u", 3).hex()
+            if signature == self._settings.signature:
+                return signature
+            if signature == before:
+                raise FlashIdentityError(
+                    f"the AVR with the signature {self._settings.signature} was expected, {signature} "
+                    "answers; nothing was written since"
+                )
+        raise FlashLineError(
+            "the same signature twice was expected, another came each time; look at the line"
+        )
 
     def _unchanged(self, pages: list[Region], progress: OnProgress) -> frozenset[int]:
         if not self._settings.skip_unchanged:
@@ -179,11 +188,18 @@ class Stk500v1:
             if different >= COMPARES_DIFFERENT_MAX:
                 break
             group = pages[place : place + per_read]
-            found = [page.start for page in group if self._read(page) == page.content]
+            found = [page.start for page in group if self._holds(page)]
             same.update(found)
             different = 0 if found else different + 1
             progress(Progress(Phase.COMPARE, group[-1].end - pages[0].start, total))
         return frozenset(same)
+
+    def _holds(self, page: Region) -> bool:
+        """Whether the chip holds a page; asked again where the answer is another one by a bit or two."""
+        found = self._read(page)
+        if may_be_noise(found, page.content):
+            found = self._read(page)
+        return found == page.content
 
     def _read(self, block: Region) -> bytes:
         length = len(block.content)

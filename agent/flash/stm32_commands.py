@@ -43,7 +43,7 @@ CHARACTER_BITS: Final = 11
 SYNC_S: Final = 0.25
 SYNC_TRIES: Final = 8
 TRIES: Final = 4
-TROUBLES_MAX: Final = 64
+TROUBLES_MAX: Final = 128
 """After so many losses in one run the line is not fit for flashing."""
 FILLER_BYTES: Final = 64
 FILLERS: Final = 6
@@ -166,7 +166,13 @@ class Stm32Commands:
             if self._joining is Join.BLOCKS and self._together(*steps, block):
                 return
             self._steps(*steps)
-            self._send(block, WRITE_S)
+            try:
+                self._send(block, WRITE_S)
+            except RefusedCommandError as error:
+                raise FlashLineError(
+                    "an acknowledgement of the bytes was expected, NACK found: the line garbled them, or "
+                    "the page was not erased"
+                ) from error
 
         self._tried(f"Write {address:#x}", ask)
 

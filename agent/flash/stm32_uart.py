@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from agent.errors import FlashIdentityError, FlashRefusedError, FlashVerifyError
+from agent.errors import FlashIdentityError, FlashLineError, FlashRefusedError, FlashVerifyError
 from agent.flash import (
     ERASED,
     ChipImage,
@@ -22,7 +22,7 @@ from agent.flash import (
     Region,
 )
 from agent.flash.image_file import cut_blocks
-from agent.flash.pages import FlashLayout
+from agent.flash.pages import FlashLayout, may_be_noise
 from agent.flash.stm32_commands import (
     BLOCK_BYTES,
     CHECKSUM,
@@ -43,6 +43,7 @@ PROBE_BYTES: Final = 16
 DIFFERENT_PROBES_MAX: Final = 6
 """After so many pages in a row that differ, a new image is taken to differ everywhere."""
 READ_AGAIN: Final = 2
+ASK_AGAIN: Final = 3
 ERASE_TOGETHER: Final = 16
 """Pages for one command: each saves two answers, and all must be erased within its deadline."""
 
@@ -77,8 +78,7 @@ class Stm32Uart:
         """Sync, then Get and Get ID: nothing may be erased at a baud rate that was measured wrong."""
         self._commands.synchronise()
         version, listed = self._commands.get()
-        identity = Identity(self._commands.get_id().hex(), f"{version >> 4}.{version & 15}")
-        self._expect(identity.chip)
+        identity = Identity(self._expected_chip(), f"{version >> 4}.{version & 15}")
         if not {READ, WRITE} <= listed or not {ERASE, EXTENDED_ERASE} & listed:
             raise FlashRefusedError(
                 "a ROM that reads, writes and erases was expected, this one lists "
@@ -125,7 +125,7 @@ class Stm32Uart:
         """Erase page by page, then write block by block, and the vectors last."""
         if not plan.erase:
             return
-        self._expect(self._commands.get_id().hex())
+        self._expected_chip()
         extended = EXTENDED_ERASE in self._commands.listed
         spans = self._settings.flash.spans()
         total = sum(spans[page][1] - spans[page][0] for page in plan.erase)
@@ -138,7 +138,7 @@ class Stm32Uart:
         done = 0
         for place, block in enumerate(plan.writes):
             if place == len(plan.writes) - 1:
-                self._expect(self._commands.get_id().hex())  # the last block makes it startable
+                self._expected_chip()  # the last block makes it startable
             self._commands.write(block.start, block.content)
             done += len(block.content)
             progress(Progress(Phase.WRITE, done, plan.write_bytes))
@@ -178,12 +178,21 @@ class Stm32Uart:
                 "the ROM was expected to start the image, it refuses"
             ) from error
 
-    def _expect(self, chip: str) -> None:
-        if chip != self._settings.chip:
-            raise FlashIdentityError(
-                f"the STM32 with the id {self._settings.chip} was expected, {chip} answers; "
-                "nothing was written since"
-            )
+    def _expected_chip(self) -> str:
+        """The id that the settings name. No sum guards it, so only the same wrong one twice counts."""
+        chip = ""
+        for _ in range(1 + ASK_AGAIN):
+            before, chip = chip, self._commands.get_id().hex()
+            if chip == self._settings.chip:
+                return chip
+            if chip == before:
+                raise FlashIdentityError(
+                    f"the STM32 with the id {self._settings.chip} was expected, {chip} answers; "
+                    "nothing was written since"
+                )
+        raise FlashLineError(
+            "the same id twice was expected, another came each time; look at the line"
+        )
 
     def _unchanged(
         self, pages: dict[int, list[Region]], total_bytes: int, progress: OnProgress
@@ -207,14 +216,21 @@ class Stm32Uart:
     def _page_is(self, blocks: list[Region]) -> bool:
         first = blocks[0]
         probe = first.content[:PROBE_BYTES]
-        if self._commands.read(first.start, len(probe)) != probe:
+        if not self._reads(Region(first.start, probe)):
             return False
         whole = all(a.end == b.start for a, b in pairwise(blocks))
         if whole:
             region = Region(first.start, b"".join(block.content for block in blocks))
             if self._checksum_agrees(region):
                 return True
-        return all(self._commands.read(b.start, len(b.content)) == b.content for b in blocks)
+        return all(self._reads(block) for block in blocks)
+
+    def _reads(self, block: Region) -> bool:
+        """Whether the chip holds a block; asked again where the answer is another one by a bit or two."""
+        found = self._commands.read(block.start, len(block.content))
+        if may_be_noise(found, block.content):
+            found = self._commands.read(block.start, len(block.content))
+        return found == block.content
 
     def _checksum_agrees(self, region: Region) -> bool:
         aligned = region.start % WORD_BYTES == 0 and len(region.content) % WORD_BYTES == 0

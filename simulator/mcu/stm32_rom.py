@@ -213,6 +213,9 @@ class Stm32Rom:
                 yield from self._extended_erase()
             case 0xA1:
                 yield from self._checksum()
+            case 0x82:  # all but the facts is denied from here on
+                self.read_protected = True
+                self._say(ACK)
             case _:
                 self._say(NACK)  # protections are nobody's business here
         return True

@@ -32,13 +32,15 @@ class LineFaults:
     """What goes wrong on the wire; numbers of bytes count from the start, in that direction.
 
     `flip` and `drop` are the chance of each byte to be changed or lost, `double` to arrive twice, on the
-    way to the host. `lose_to_chip` names bytes on the way to the chip that are lost.
+    way to the host, and with `both_ways` also to the chip. `lose_to_chip` names bytes on the way to the
+    chip that are lost.
     """
 
     seed: int = 0
     flip: float = 0.0
     drop: float = 0.0
     double: float = 0.0
+    both_ways: bool = False
     silent_after_bytes: int | None = None
     unplugged_after_bytes: int | None = None
     lose_to_chip: frozenset[int] = frozenset()
@@ -65,7 +67,8 @@ class TimedWire:
     """One chip on one wire; the carrier says what time it is and takes what has arrived.
 
     `bytes_to_chip` and `bytes_to_host` count all traffic: with the baud rate they are the least time that
-    anyone could need. `answers` counts how often the chip said something.
+    anyone could need. `answers` counts how often the chip said something, `disturbed` the bytes that
+    chance has changed, lost or doubled.
     """
 
     chip: Chip
@@ -75,6 +78,7 @@ class TimedWire:
     bytes_to_chip: int = 0
     bytes_to_host: int = 0
     answers: int = 0
+    disturbed: int = 0
     _now_s: float = 0.0
     _events: list[_Event] = field(default_factory=list)
     _count: int = 0
@@ -155,24 +159,31 @@ class TimedWire:
 
     def _survivors(self, content: bytes) -> bytes:
         lost, first = self.faults.lose_to_chip, self.bytes_to_chip
-        if not lost:
-            return content
-        return bytes(value for place, value in enumerate(content, first) if place not in lost)
+        if lost:
+            content = bytes(
+                value for place, value in enumerate(content, first) if place not in lost
+            )
+        return self._by_chance(content) if self.faults.both_ways else content
 
     def _disturbed(self, content: bytes) -> bytes:
         faults = self.faults
-        if faults.quiet:
-            return content
-        if self._chance is None:
-            self._chance = Generator(faults.seed)  # noqa: S311  # repeatable
         if faults.silent_after_bytes is not None and self.bytes_to_host > faults.silent_after_bytes:
             return b""
+        return content if faults.quiet else self._by_chance(content)
+
+    def _by_chance(self, content: bytes) -> bytes:
+        faults = self.faults
+        if self._chance is None:
+            self._chance = Generator(faults.seed)  # noqa: S311  # repeatable
         heard = bytearray()
         for value in content:
             if self._chance.random() < faults.drop:
+                self.disturbed += 1
                 continue
             flipped = self._chance.random() < faults.flip
             heard.append(value ^ (1 << self._chance.randrange(8)) if flipped else value)
-            if self._chance.random() < faults.double:
+            doubled = self._chance.random() < faults.double
+            if doubled:
                 heard.append(value)
+            self.disturbed += flipped + doubled
         return bytes(heard)

@@ -76,6 +76,15 @@ def test_reverts_when_told_to_and_has_nothing_to_do_the_second_time(bench: Bench
     assert bench.chip.resets == resets
 
 
+def test_reverts_a_trial_that_is_only_marked_yet(bench: Bench) -> None:
+    bench.update()
+    bench.flasher.revert()
+    bench.server.mcuboot.request_swap(permanent=False)
+    bench.flasher.revert()
+    bench.power_on()
+    assert bench.chip.running_version == "1.0.0"
+
+
 def test_sends_nothing_when_the_image_runs_already(bench: Bench) -> None:
     bench.update()
     bench.flasher.confirm()
