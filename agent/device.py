@@ -1,12 +1,12 @@
 """One device in one boot: its world, who it is, what runs, and the verified view of its fleet."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 
-from agent import floor
+from agent import floor, passed
 from agent.board import BoardProfile, SlotName
 from agent.boot import BootControl
 from agent.config import Config
@@ -51,15 +51,31 @@ class Device:
         """The date for decisions and reports; a floor that cannot be read is said elsewhere.
 
         A date that somebody vouches for stands as it is. The floor's is the word of an online key, which
-        must not be able to begin a phase before its time; it only has to do where there is no better.
+        must not be able to begin a phase before its time; it only has to do where there is no better, and
+        there the time of this boot that has passed since it was read is added.
         """
-        wall = self.world.clock.wall()
+        wall, files = self.world.clock.wall(), self.world.files
         if wall.synchronised:
             return wall.utc
         try:
-            return floor.now(floor.load(self.world.files), wall)
+            signed = floor.load(files).time
         except StateError:
             return max(wall.utc, floor.BUILT)
+        monotonic_s = self.world.clock.monotonic_s()
+        return max(
+            wall.utc, passed.date_of(passed.load(files), signed, self.facts.boot_id, monotonic_s)
+        )
+
+    def _note_date(self, signed: datetime) -> None:
+        """Remember when the floor's date was read; without a place to do so the date stands still."""
+        clock, files = self.world.clock, self.world.files
+        if clock.wall().synchronised:
+            return
+        known = passed.load(files)
+        found = passed.noted(known, signed, self.facts.boot_id, clock.monotonic_s())
+        if found != known:
+            with suppress(StateError):
+                passed.store(files, found)
 
     @contextmanager
     def session(self) -> Iterator[MetadataSession]:
@@ -80,6 +96,7 @@ class Device:
             raised = floor.raise_roles(known, seen.roles, seen.signed_at)
             if raised != known:
                 floor.store(self.world.files, raised)
+            self._note_date(raised.time)
             yield verified
 
     def running(self, journal: Journal) -> Installed:
