@@ -162,17 +162,7 @@ def add_release(
             into = folder if dry_run else stage.blobs
             images = seal_images(images, folder, into, recipients)
             encoded = sealed_encodings(encoded, images, into)
-    release = Release(
-        name=request.name,
-        counter=request.counter,
-        kind=request.kind,
-        created=now.replace(microsecond=0),
-        notes=request.notes,
-        images=images,
-    )
-    manifest = encode_release(release)
-    if len(manifest) > MANIFEST_BYTES_MAX:
-        raise ConfigError(f"release {release.name}: the manifest is longer than devices take")
+    release, manifest = _release(request, images, now)
     if dry_run:
         return MadeRelease(release, encoded, None, taken)
     with files.locked(workspace.root):
@@ -184,6 +174,24 @@ def add_release(
 
         status = restage(stage, RoleName.RELEASES, keys, now, list_it)
         return MadeRelease(release, encoded, status, taken)
+
+
+def _release(
+    request: ReleaseRequest, images: tuple[Image, ...], now: datetime
+) -> tuple[Release, bytes]:
+    """The release and its manifest."""
+    release = Release(
+        name=request.name,
+        counter=request.counter,
+        kind=request.kind,
+        created=now.replace(microsecond=0),
+        notes=request.notes,
+        images=images,
+    )
+    manifest = encode_release(release)
+    if len(manifest) > MANIFEST_BYTES_MAX:
+        raise ConfigError(f"release {release.name}: the manifest is longer than devices take")
+    return release, manifest
 
 
 def _unwatched(_image: Image, _base: Release, _done: int, _total: int) -> None:

@@ -11,6 +11,7 @@ SHARED_FORMATS: Final = frozenset(
     f"agent.{name}"
     for name in (
         "board",
+        "encryption",
         "config",
         "errors",
         "notice",
