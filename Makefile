@@ -1,7 +1,7 @@
 # Every command of the project. `.ci/run` calls the same targets, so there is one definition of "good".
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-.PHONY: help setup system-packages check test test-long explore kill-sweep crash-images storm demo wrong-things noisy-line bench-idle bench-serial bench-delta
+.PHONY: help setup system-packages check test test-long explore kill-sweep crash-images storm demo wrong-things noisy-line bench-idle bench-serial bench bench-full
 
 # mosquitto, mke2fs and losetup live in sbin, which not every user's PATH has.
 export PATH := $(PATH):/usr/sbin:/sbin
@@ -61,5 +61,11 @@ bench-idle: setup ## measure what the agent costs while nothing happens
 bench-serial: setup system-packages ## measure flashing over serial lines, beside stm32flash, avrdude and smpmgr
 	@.venv/bin/python -m benchmarks.bench_serial
 
-bench-delta: setup system-packages ## measure deltas, beside zstd --patch-from and xdelta3; IMAGES=DIR for your own
-	@.venv/bin/python -m benchmarks.bench_delta $(if $(IMAGES),--images $(IMAGES))
+bench: setup ## measure updates beside casync, RAUC, SWUpdate, xdelta3 and others, on a small pair (root)
+	@scripts/system-packages benchmarks
+	@.venv/bin/python -m benchmarks.bench
+
+bench-full: setup ## the same on root file systems of Debian, for hours; IMAGES=DIR has or gets them
+	@scripts/system-packages benchmarks
+	@.venv/bin/python -m benchmarks.make_images $(or $(IMAGES),bench-images)
+	@.venv/bin/python -m benchmarks.bench --images $(or $(IMAGES),bench-images)
