@@ -23,11 +23,19 @@ from agent.records import Meter as Meter  # noqa: PLC0414  # its users know it f
 from agent.supply import Base, Supply, Surroundings
 from agent.update import Installation
 
-FLUSH_BYTES: Final = 1024 * 1024
-"""At most this many fetched bytes of a part, its index aside, are lost by a power cut."""
+FLUSH_BYTES: Final = 512 * 1024
+"""At most this many fetched bytes of a part, its index aside, are lost by a power cut.
+
+With what is on its way then (`agent/linux/https.py`) and the index it stays below 1 MiB.
+"""
+FLUSH_WRITTEN_BYTES: Final = 4 * 1024 * 1024
+"""About as many written bytes of a part are lost by a power cut, fetched or not, and written again."""
 READ_BYTES: Final = 1024 * 1024
-MISSES_IN_A_ROW: Final = 16
-"""So many windows are looked at in vain, which costs as much as writing them, before it is done less."""
+MISSES_IN_A_ROW: Final = 64
+"""So many windows are looked at in vain, which costs as much as writing them, before it is done less.
+
+Where one window in so many is held, or more, hardly any of these is then fetched and written for nothing.
+"""
 LOOK_EVERY: Final = 4
 SIGNS_BYTES: Final = 512
 SUPERBLOCK: Final = (1024, 1536)
@@ -112,6 +120,7 @@ class Part:
         self._first = b""
         self._first_cost_bytes = 0
         self._flushed_bytes = 0
+        self._waiting_bytes = 0
         self._misses = 0
 
     def read_index(self) -> None:
@@ -145,7 +154,7 @@ class Part:
             zeros = bytes(end - start)
             if self._device.read(start, end - start) != zeros:
                 self._put(start, zeros)
-                self._device.flush()
+                self._flush()
 
     def _steps(self) -> list[tuple[int, int]]:
         """The first window, from the sectors on in which file systems say what they are.
@@ -167,7 +176,7 @@ class Part:
         for number, entry in enumerate(self._entries[1:], start=1):
             self._bring(number, entry)
             self._advance(entry)
-        self._device.flush()
+        self._flush()
 
     def _bring(self, number: int, entry: WindowEntry) -> None:
         """Make the slot hold one window.
@@ -194,7 +203,7 @@ class Part:
             steps.append(SUPERBLOCK)
         for start, end in steps:  # the sector that makes the part able to start comes last
             self._put(start, self._first[start:end])
-            self._device.flush()
+            self._flush()
         if self._device.read(0, len(self._first)) != self._first:
             raise self._mismatch("its first window", "other bytes")
         self._advance(self._entries[0])
@@ -213,6 +222,9 @@ class Part:
     def _put(self, offset: int, content: bytes) -> None:
         self._device.write(offset, content)
         self._meter.written_bytes += len(content)
+        self._waiting_bytes += len(content)
+        if self._waiting_bytes >= FLUSH_WRITTEN_BYTES:
+            self._flush()
 
     def _read_image(self, offset: int, length_bytes: int) -> bytes:
         """Bytes of the new image before the window that is made; the first window is in memory only."""
@@ -224,8 +236,13 @@ class Part:
         """Flush when what this record fetches would be too much to lose; the first one waits on."""
         fetched = self._supply.fetched_bytes
         if self._first and fetched + record_bytes - self._flushed_bytes > self._flush_bytes:
-            self._device.flush()
-            self._flushed_bytes = fetched - self._first_cost_bytes
+            self._flush()
+
+    def _flush(self) -> None:
+        """Make what was written durable: all that was fetched, but for the first window."""
+        self._device.flush()
+        self._waiting_bytes = 0
+        self._flushed_bytes = self._supply.fetched_bytes - self._first_cost_bytes
 
     def _match(self, digest: "hashlib._Hash", start: int) -> None:
         length = self._image.length_bytes

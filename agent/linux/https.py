@@ -5,6 +5,7 @@ redirect, asks no proxy, keeps no cookie, takes nothing from the environment and
 """
 
 import re
+import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,12 @@ from agent.linux.repository import FetchLimits
 from agent.linux.tls import client_context
 
 HEAD_BYTES_MAX: Final = 256 * 1024
+RECEIVE_BYTES: Final = 192 * 1024
+"""The kernel reserves twice as much for what has arrived and was not read, and does not let it grow.
+
+It is lost when the power is cut. Left to itself the kernel takes megabytes from a server that is faster than
+the device writes.
+"""
 READ_BYTES_MAX: Final = 512 * 1024
 CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]{1,15})-([0-9]{1,15})/(?:[0-9]{1,15}|\*)")
 LENGTH: Final = re.compile(r"[0-9]{1,15}")
@@ -147,6 +154,7 @@ class HttpsSession:
         except OSError:
             connection.close()
             raise
+        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
         connection.sock.settimeout(self._limits.gap_s)
         return connection
 

@@ -1,10 +1,11 @@
 import itertools
 from dataclasses import replace
+from random import Random
 
 import pytest
 
 from agent.errors import FetchError, InstallError, PayloadError
-from agent.install import FLUSH_BYTES, Job, Meter, install
+from agent.install import FLUSH_BYTES, FLUSH_WRITTEN_BYTES, Job, Meter, install
 from tests.core.payloads import WINDOW, Mirror, Slot, make_bench, make_payload, noise
 
 LAST_BYTE = 1  # fetched first, to see that the mirror has the payload whole
@@ -180,13 +181,41 @@ def lost_bytes_max(slots: tuple[Slot, ...]) -> int:
     return most
 
 
-@pytest.mark.parametrize("window_bytes", [64 * 1024, 256 * 1024, 300 * 1024])
-def test_never_more_than_a_mebibyte_is_fetched_and_not_flushed(window_bytes: int) -> None:
+@pytest.mark.parametrize("window_bytes", [64 * 1024, 150 * 1024, 256 * 1024])
+def test_never_more_than_a_part_of_a_mebibyte_is_fetched_and_not_flushed(window_bytes: int) -> None:
     bench = make_bench(noise(5 * FLUSH_BYTES + 777), window_bytes=window_bytes)
     bench.mirror.part_bytes = window_bytes
     bench.install()
     most = lost_bytes_max((bench.slot,)) + window_bytes  # and the first window, in memory
     assert FLUSH_BYTES // 2 < most <= FLUSH_BYTES + 2 * 64
+
+
+def test_what_costs_no_fetching_is_made_durable_too() -> None:
+    window_bytes = 64 * 1024
+    image = noise(window_bytes) + bytes(3 * FLUSH_WRITTEN_BYTES)
+    bench = make_bench(image, window_bytes=window_bytes)
+    bench.install()
+    waiting, most = 0, 0
+    for deed in bench.slot.deeds:
+        waiting = 0 if deed.verb == "flush" else waiting + len(deed.content)
+        most = max(most, waiting)
+    assert FLUSH_WRITTEN_BYTES // 2 < most <= FLUSH_WRITTEN_BYTES
+
+
+@pytest.mark.parametrize("every", [2, 7, 30, 100])
+def test_hardly_a_window_is_written_that_the_slot_holds_here_or_there(every: int) -> None:
+    windows, window_bytes, chance = 3000, 512, Random(every)
+    image = noise(windows * window_bytes)
+    old = bytearray(noise(len(image), 7))
+    held = [number for number in range(1, windows) if not chance.randrange(every)]
+    for number in held:
+        place = number * window_bytes
+        old[place : place + window_bytes] = image[place : place + window_bytes]
+    bench = make_bench(image, window_bytes=window_bytes, old=bytes(old))
+    bench.install()
+    changed_bytes = (windows - len(held)) * window_bytes
+    assert bench.slot.content == image
+    assert bench.meter.written_bytes <= 1.01 * changed_bytes
 
 
 def test_memory_is_bounded_by_windows_and_not_by_the_image() -> None:
