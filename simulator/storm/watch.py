@@ -12,7 +12,7 @@ from agent.floor import Floor
 from agent.journal import Journal
 from agent.policy import halted
 from agent.request import Verb
-from agent.rollout import Halts, bucket
+from agent.rollout import Halt, Halts, bucket
 from agent.update import State, Update
 from simulator.invariants import (
     Finding,
@@ -34,6 +34,13 @@ NEWS: Final = timedelta(minutes=5)
 FILES_MAX: Final = 48
 FILES_BYTES_MAX: Final = 256 * 1024
 """Small files of one device in a storm: what is left over must not grow."""
+
+
+def halted_does_not_switch(update: Update, known: tuple[Halt, ...]) -> Finding:
+    """An update that switches is one of which no halt was known."""
+    if update.state is State.SWITCHED and halted(update.rollout, update.reissue, Halts("", known)):
+        return f"{update.rollout}, issue {update.reissue}, was halted, and switches"
+    return None
 
 
 @dataclass(slots=True)
@@ -197,9 +204,8 @@ class Watch:
         if update.state is not State.SWITCHED or not bench.honest or bench.jumped:
             return
         old = bench.clock.true_time() - NEWS
-        halts = tuple(halt for halt in bench.operator.halts if halt.at < old)
-        if halted(update.rollout, update.reissue, Halts("", halts)):
-            self._say(f"{update.rollout}, issue {update.reissue}, was halted, and switches")
+        known = tuple(halt for halt in bench.operator.halts if halt.at < old)
+        self._hold(halted_does_not_switch(update, known))
 
     def _check_update(self, update: Update) -> None:
         attempts_max = self.bench.device.board.profile.confirm.attempts_max
