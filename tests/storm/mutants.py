@@ -15,6 +15,12 @@ from agent.policy import DeviceFacts
 from agent.rollout import Rollout
 from agent.runner import Move, Reboot, Runner
 from agent.update import Event, Update
+from tests.seeded_bugs.chips import (
+    ConfirmsBeforeTheChips,
+    KeepsNoOldImage,
+    LeavesTheNewImage,
+    with_chips,
+)
 
 
 class ConfirmsUnexamined(Runner):
@@ -153,5 +159,8 @@ MUTANTS: Mapping[str, Pieces] = MappingProxyType(
         "does not flush": Pieces(device=ForgetsToFlush),
         "tries again what has failed": Pieces(device=ForgetsHistory),
         "does not withdraw a trial": Pieces(boot_control=_stuck),
+        "leaves a chip's new image": with_chips(LeavesTheNewImage),
+        "keeps no chip's old image": with_chips(KeepsNoOldImage),
+        "confirms before the chips": Pieces(runner=ConfirmsBeforeTheChips),
     }
 )
