@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from agent.board import SlotName
-from agent.chips import beside_confirmed
+from agent.chip_memory import beside_confirmed
 from agent.journal import Installed, Journal
 from agent.report import DETAIL_LENGTH_MAX, clean
 from agent.rollout import Rollout

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Final, Protocol
 
 from agent.board import BoardProfile, Microcontroller, SlotName, other
+from agent.chip_memory import beside, new_images
 from agent.chip_plan import check_pairs
 from agent.device import Device
 from agent.encryption import open_kept, seal_kept
@@ -55,15 +56,10 @@ def wanted(journal: Journal, booted: SlotName) -> Mapping[str, Firmware]:
     """The images that belong beside the system that runs, by chip; one that is not named is as it came."""
     update = journal.update
     if update is None or update.finished:
-        return _beside(journal, booted)
-    beside_old = _beside(journal, other(update.target))
+        return beside(journal, booted)
+    beside_old = beside(journal, other(update.target))
     on_trial = update.state in (State.SWITCHED, State.TRIAL) and booted == update.target
-    return {**beside_old, **_new(update)} if on_trial else beside_old
-
-
-def beside_confirmed(journal: Journal, update: Update) -> Mapping[str, Firmware]:
-    """The images that belong beside the system of an update that was confirmed."""
-    return {**_beside(journal, other(update.target)), **_new(update)}
+    return {**beside_old, **new_images(update)} if on_trial else beside_old
 
 
 def chips_settled(profile: BoardProfile, journal: Journal, booted: SlotName) -> bool:
@@ -297,12 +293,3 @@ class Chips:
         by_name = {planned.chip: planned for planned in chips}
         present = self._device.profile.microcontrollers
         return [(chip, by_name[chip.name]) for chip in present if chip.name in by_name]
-
-
-def _beside(journal: Journal, slot: SlotName) -> Mapping[str, Firmware]:
-    installed = journal.installed.get(slot)
-    return {} if installed is None else installed.chips
-
-
-def _new(update: Update) -> dict[str, Firmware]:
-    return {planned.chip: planned.firmware for planned in update.chips}

@@ -20,6 +20,7 @@ from agent.bookkeeping import (
     with_target,
     without_target,
 )
+from agent.chip_memory import remember
 from agent.chip_plan import plan_chips
 from agent.chips import LEAVING_ATTEMPTS, Chips
 from agent.device import Device
@@ -77,6 +78,7 @@ class Runner:
     def record(self, journal: Journal) -> None:
         """Make the journal durable, then go by it. Raises `StateError` and changes nothing."""
         if journal != self.journal:
+            remember(self._device.world.files, self.journal, journal)
             store(self._device.world.files, journal)
             self.journal = journal
         self._hooks.changed(journal)

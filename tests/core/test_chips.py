@@ -7,6 +7,7 @@ from typing import Final
 import pytest
 
 from agent.board import BoardProfile, SlotName, parse_profile
+from agent.chip_memory import ChipMemory, recall, remember
 from agent.chip_plan import check_pairs, plan_chips
 from agent.chips import chips_settled, wanted
 from agent.errors import PairError, ProfileError, RefusedError, TooLargeError, TrustError
@@ -14,6 +15,8 @@ from agent.firmware import ChipRecord, Firmware
 from agent.journal import Installed, Journal, decode, encode
 from agent.release import CHIP_IMAGE_BYTES_MAX, Hosts, Image, encode_release, parse_release
 from agent.update import ChipInstallation, Event, Installation, State, resume
+from simulator.files import SimulatedFiles
+from simulator.power import Power
 from tests.core.samples import JOURNAL, PAYLOAD, RELEASE, UPDATE
 
 PROFILES: Final = Path(__file__).parents[2] / "board-profiles"
@@ -166,3 +169,22 @@ def test_two_chips_need_two_names_and_two_ports() -> None:
     apart = other.replace("/dev/serial/by-id/", "/dev/serial/by-path/")
     two: BoardProfile = parse_profile((TEXT + apart).encode(), "board.toml")
     assert [chip.name for chip in two.microcontrollers] == ["motor", "pump"]
+
+
+def test_what_chips_need_of_the_journal_is_remembered_beside_it() -> None:
+    files = SimulatedFiles(Power())
+    half = ChipRecord(holds=OLD, writing=NEW)
+    remember(files, Journal(), journal(State.TRIAL, half))
+    known = recall(files)
+    assert known.belongs == {"a": {"motor": OLD}, "b": {"motor": NEW}}
+    assert known.chips == {"motor": half}
+    files.replace("chips.json", files.content["chips.json"].replace(b"motor", b"rotor"))
+    assert recall(files) == ChipMemory()
+    files.remove("chips.json")
+    assert recall(files) == ChipMemory()
+
+
+def test_a_device_without_chips_remembers_nothing() -> None:
+    files = SimulatedFiles(Power())
+    remember(files, Journal(), replace(JOURNAL, installed={"a": Installed("1", 1)}, chips={}))
+    assert not files.content

@@ -229,3 +229,29 @@ def test_going_back_by_hand_takes_the_chip_along(name: str) -> None:
     lab.device.run_until_quiet()
     assert lab.device.slot == "b"
     assert lab.chips_hold(2)
+
+
+@gateways
+def test_a_journal_that_rots_beside_a_half_written_chip_does_not_leave_it_so(name: str) -> None:
+    lab = small_lab(name)
+    chip = only_chip(lab)
+
+    def pull(line: Line) -> None:
+        if line.event == "trial":
+            chip.unplugged_at = chip.writes + MIDDLE[name]
+
+    lab.device.trace.sink = pull
+    lab.ship(chips=True)
+    lab.device.run_until_quiet()
+    assert first_report(lab) == (Outcome.FAILED, "flash-mixed")
+    assert name == "gateway-mcuboot" or not lab.chips_hold(0)
+    lab.operator.halt("rollout-2")
+    lab.operator.publish()
+    lab.device.board.files.content["journal.json"] = b"rotten"
+    lab.device.lose_power()
+    chip.plug_in()
+    lab.operator.notify()
+    lab.device.run(lab.clock.now_s + 3600)
+    assert "state" in [report.code for report in lab.operator.reports.values()]
+    assert lab.device.slot == "a"
+    assert lab.chips_hold(0)
