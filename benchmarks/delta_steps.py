@@ -76,7 +76,8 @@ def full(path: Path, folder: Path) -> int:
 
 def delta(old: Path, new: Path, folder: Path) -> int:
     """Encode the new image against the old one."""
-    from fleet.delta.encode import FullImage, Pair, encode_delta  # noqa: PLC0415  # brings numpy
+    from fleet.delta.encode import encode_delta  # noqa: PLC0415  # a device has no fleet, nor numpy
+    from fleet.delta.pair import FullImage, Pair  # noqa: PLC0415  # goes with it
 
     base, image = _load(folder, old), _load(folder, new)
     ends = [FullImage(one, one.payloads[0], folder / one.payloads[0].blob) for one in (base, image)]

@@ -1,5 +1,6 @@
 """The encoder of delta payloads.
 
+pair.py      what a delta is made from
 restore.py   the images, out of their full payloads
 shingles.py  finds bytes that two images share at any offset
 tables.py    what is known of both images before any window is coded

@@ -8,9 +8,9 @@ import hashlib
 import os
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -26,7 +26,8 @@ from agent.payload import (
     WindowEntry,
     encode_index,
 )
-from agent.release import DELTA, Image, Payload
+from agent.release import DELTA, Payload
+from fleet.delta.pair import Pair, Progress
 from fleet.delta.restore import read_full_index, restore
 from fleet.delta.shingles import POSITION_MASK
 from fleet.delta.tables import BASE_FILE, IMAGE_FILE, Tables, make_tables, open_tables
@@ -38,26 +39,6 @@ WORTH: Final = 0.9
 TOGETHER: Final = 8
 """Windows that are searched side by side."""
 AHEAD: Final = 2
-
-Progress = Callable[[int, int], None]
-"""Called with the windows that were coded, and all of the image."""
-
-
-@dataclass(frozen=True, slots=True)
-class FullImage:
-    """An image and the file with its full payload."""
-
-    image: Image
-    payload: Payload
-    path: Path
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """What a delta leads from and to."""
-
-    base: FullImage
-    new: FullImage
 
 
 def encode_delta(pair: Pair, folder: Path, workers: int, progress: Progress) -> Payload | None:

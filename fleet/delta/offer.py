@@ -6,7 +6,7 @@ from pathlib import Path
 
 from agent.errors import ConfigError
 from agent.release import FULL, Image, Release
-from fleet.delta.encode import FullImage, Pair, encode_delta
+from fleet.delta.pair import FullImage, Pair
 
 Watch = Callable[[Image, Release, int, int], None]
 """Called with the windows of an image that are coded against a release, and all of them."""
@@ -28,6 +28,8 @@ def with_deltas(image: Image, offer: Offer) -> Image:
 
     An image that did not change gets one too: a device copies it from the slot that runs.
     """
+    from fleet.delta.encode import encode_delta  # noqa: PLC0415  # brings numpy, which no other command needs
+
     payloads = list(image.payloads)
     new = _full(image, offer.folder)
     for release in offer.bases:

@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from agent.release import SLOTS, Image, Release, encode_release
-from fleet.delta.encode import FullImage, Pair, encode_delta
+from fleet.delta.encode import encode_delta
+from fleet.delta.pair import FullImage, Pair
 from fleet.payload import Encoding, encode_full
 
 
