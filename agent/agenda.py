@@ -9,6 +9,7 @@ from typing import Final
 from agent.backoff import full_jitter
 from agent.config import TimingSettings
 from agent.interfaces import Clock, Random
+from agent.rest import FAILURES_MAX, Memory
 
 SPREAD: Final = 0.1
 """The part of the regular interval by which devices drift apart."""
@@ -31,6 +32,23 @@ class Agenda:
         now = self._clock.monotonic_s()
         self._check_due_s = now + self._random.uniform(0.0, self._timing.refresh_interval_min_s)
         self._step_due_s = now
+
+    def recall(self, memory: Memory) -> None:
+        """After a rest in the same boot: go on as if there had been none."""
+        self._check_due_s = memory.check_due_ms / 1000
+        self._checked_s = memory.checked_ms / 1000 if memory.checked_ms >= 0 else None
+        self._failures = memory.failures
+        self._step_due_s = self._clock.monotonic_s()
+
+    def memory(self, boot_id: str, detail: str) -> Memory:
+        """What to remember over a rest."""
+        return Memory(
+            boot_id=boot_id,
+            check_due_ms=max(0, int(self._check_due_s * 1000)),
+            checked_ms=-1 if self._checked_s is None else int(self._checked_s * 1000),
+            failures=min(self._failures, FAILURES_MAX),
+            detail=detail,
+        )
 
     def check_is_due(self) -> bool:
         """Whether it is time to refresh and decide."""

@@ -13,6 +13,8 @@ from agent.errors import UpdateError
 
 COMMANDS: Final = (
     "run",
+    "courier",
+    "agent",
     "status",
     "check",
     "install",
@@ -31,8 +33,8 @@ INTERRUPTED: Final = 130
 Run = Callable[[argparse.Namespace], int]
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The whole command line, for the program and for the documentation's test."""
+def build_parser(verbs: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
+    """The whole command line, or the part of it that a run needs: loading the others takes time."""
     parser = argparse.ArgumentParser(
         prog="lockgate",
         description="Firmware updates for this device, undone by themselves when they fail.",
@@ -43,7 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", default=CONFIG, metavar="FILE", help=f"default: {CONFIG}")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     subparsers = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for name in COMMANDS:
+    for name in verbs:
         import_module(f"agent.commands.{name}").add(subparsers)
     for verb in subparsers.choices.values():  # wherever people type it
         verb.add_argument(
@@ -54,7 +56,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; the exit status is that of `docs/exit-codes.md`."""
-    options = build_parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    options = build_parser(_needed(words)).parse_args(words)
     run: Run = options.run
     try:
         status = run(options)
@@ -69,6 +72,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"lockgate: error: the output cannot be written: {error}", file=sys.stderr)
         return UpdateError.exit_status
     return status
+
+
+def _needed(words: Sequence[str]) -> Sequence[str]:
+    """The verb alone where it is plain to see, because loading the others takes time; else all."""
+    rest = iter(words)
+    for word in rest:
+        if word == "--config":
+            next(rest, None)
+        elif not word.startswith("-"):
+            return (word,) if word in COMMANDS else COMMANDS
+    return COMMANDS
 
 
 def _close_output() -> None:

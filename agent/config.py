@@ -83,6 +83,14 @@ class EncryptionSettings:
     key: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class CourierSettings:
+    """The command with which the courier starts the agent; empty where a service manager does it."""
+
+    agent: tuple[str, ...] = ()
+
+
+SERVICE_MANAGER: Final = CourierSettings()
 NO_ENCRYPTION: Final = EncryptionSettings()
 
 
@@ -97,6 +105,7 @@ class Config:
     timing: TimingSettings
     reboot: RebootSettings
     encryption: EncryptionSettings = NO_ENCRYPTION
+    courier: CourierSettings = SERVICE_MANAGER
 
 
 def parse_config(content: bytes, source: str) -> Config:
@@ -112,6 +121,7 @@ def parse_config(content: bytes, source: str) -> Config:
         timing=_timing(fields.table("timing")),
         reboot=_reboot(fields.table("reboot")),
         encryption=_encryption(fields),
+        courier=_courier(fields),
     )
     fields.done()
     return config
@@ -190,4 +200,13 @@ def _reboot(fields: Fields) -> RebootSettings:
     if not settings.command:
         fields.refuse("command", "a program and its arguments were expected")
     fields.done()
+    return settings
+
+
+def _courier(fields: Fields) -> CourierSettings:
+    if "courier" not in fields:
+        return SERVICE_MANAGER
+    table = fields.table("courier")
+    settings = CourierSettings(agent=table.texts("agent", length_max=32))
+    table.done()
     return settings

@@ -28,6 +28,8 @@ MESSAGES_MAX: Final = 256
 """How many messages are taken before the device goes back to its own work: a flood must not stop it."""
 REPORT_INTERVAL_S: Final = 30.0
 """How often an unanswered report is said again."""
+RECEIPT_S: Final = 5.0
+"""How soon a receipt comes when all is well: for so long it is worth waiting for."""
 
 
 class Link:
@@ -92,10 +94,26 @@ class Link:
         receipts, self._receipts = tuple(sorted(self._receipts)), set()
         return receipts
 
+    def has_more_to_say(self, reports: tuple[Report, ...]) -> bool:
+        """Whether a new session would hear something that this one, or none, has not taken."""
+        return bool(reports) or self._status != self._status_sent
+
+    def is_quiet(self, reports: tuple[Report, ...]) -> bool:
+        """Whether nothing is under way in this session, not even an answer that comes soon."""
+        if not self._broker.connected:
+            return True
+        said_s = self._reports_due_s - REPORT_INTERVAL_S
+        waits = bool(reports) and self._clock.monotonic_s() < said_s + RECEIPT_S
+        due = bool(reports) and self._clock.monotonic_s() >= self._reports_due_s
+        return self._status == self._status_sent and not waits and not due
+
     def close(self) -> None:
-        """Say that the device goes offline, and why not: it does so on purpose."""
+        """Say that the device goes offline, and why not: it does so on purpose.
+
+        A session that was taken over from an earlier run has a will that says the same.
+        """
         try:
-            if self._broker.connected:
+            if self._broker.connected and self._session:
                 self._publish(self._topics.presence, encode_presence(self._presence(online=False)))
         except BrokerError as error:
             self.last_error = str(error)

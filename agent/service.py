@@ -5,22 +5,23 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final, assert_never
 
-from agent import floor
 from agent import journal as journals
 from agent.account import alarm, same_news, status_of
 from agent.agenda import Agenda
 from agent.board import BoardProfile
 from agent.config import Config
 from agent.device import Device
-from agent.errors import MixedError, NoticeError, Retry, StateError, UpdateError
+from agent.errors import BrokerError, MixedError, NoticeError, Retry, StateError, UpdateError
 from agent.health import Verdict
 from agent.interfaces import World
-from agent.journal import Installed, Journal
+from agent.journal import Journal
 from agent.link import Link
+from agent.mending import journal_anew, mend_floor
 from agent.pieces import PIECES, MakeRunner, Pieces
 from agent.policy import Decision, Defer, Proceed, decide
 from agent.report import Report, Status
 from agent.request import Request, Verb, take
+from agent.rest import Rest, Resting, Unsaid
 from agent.runner import Hooks, Reboot, Runner
 from agent.topics import Topics
 from agent.update import State
@@ -28,9 +29,6 @@ from agent.update import State
 LISTEN_S_MAX: Final = 600.0
 """How long the service manager may hear nothing while there is nothing to do but listen."""
 PROGRESS_S: Final = 0.5
-DAMAGED_FILE: Final = "journal.damaged"
-DAMAGED_FLOOR_FILE: Final = "floor.damaged"
-UNKNOWN_RELEASE: Final = "unknown"
 
 
 class Ending(StrEnum):
@@ -38,6 +36,7 @@ class Ending(StrEnum):
 
     REBOOTING = "rebooting"
     STOPPED = "stopped"
+    RESTING = "resting"
 
 
 class StopAskedError(Exception):
@@ -59,11 +58,17 @@ class Service:
     pieces: Pieces = PIECES
     encryption_key: bytes = field(default=b"", repr=False)
 
-    def run(self, deadline_s: float | None = None, stop: Callable[[], bool] = _never) -> Ending:
+    def run(
+        self,
+        deadline_s: float | None = None,
+        stop: Callable[[], bool] = _never,
+        rest: Rest | None = None,
+    ) -> Ending:
         """Settle what the last boot left, then listen, check and install.
 
         Returns when a reboot was asked for, at `deadline_s` of the monotonic clock, or soon after
-        `stop` says so and the broker's wait was woken. Raises `ProfileError`, `BootControlError` and
+        `stop` says so and the broker's wait was woken; and with `rest`, as soon as there is nothing to
+        do and somebody will start it again. Raises `ProfileError`, `BootControlError` and
         `InstallError` when the board is not as configured.
         """
         device = open_device(
@@ -74,7 +79,7 @@ class Service:
             self.pieces,
             encryption_key=self.encryption_key,
         )
-        shift = Shift(device, stop, self.pieces.runner)
+        shift = Shift(device, stop, self.pieces.runner, rest)
         try:
             return shift.work(deadline_s)
         except StopAskedError:
@@ -113,9 +118,11 @@ class Shift:
         device: Device,
         stop: Callable[[], bool] = _never,
         runner: MakeRunner = Runner,
+        rest: Rest | None = None,
     ) -> None:
         self._device = device
         self._stop = stop
+        self._resting = None if rest is None else Resting(rest, device)
         world, config = device.world, device.config
         self._link = Link(
             world.broker,
@@ -134,7 +141,6 @@ class Shift:
         self._detail = ""
         self._hurry = False
         self._request: Request | None = None
-        self._mended = ""
 
     def work(self, deadline_s: float | None) -> Ending:
         """Until a reboot is due or the time is up."""
@@ -145,14 +151,43 @@ class Shift:
             ending = self._turn()
             if ending is not None:
                 return ending
-            wait_s = min(
-                self._agenda.wait_s(updating=self._runner.update is not None), LISTEN_S_MAX
-            )
+            self._say_alive()
+            if self._may_end():
+                return Ending.RESTING
+            wait_s = min(self._wait_s(), LISTEN_S_MAX)
             if deadline_s is not None:
                 wait_s = min(wait_s, max(0.0, deadline_s - clock.monotonic_s()))
-            self._say_alive()
             self._tend(wait_s)
         return self.leave()
+
+    def _wait_s(self) -> float:
+        return self._agenda.wait_s(updating=self._runner.update is not None)
+
+    def _may_end(self) -> bool:
+        """Rest, if there is a way to, once nothing is under way and all that came was taken in."""
+        if self._resting is None or self._runner.update is not None:
+            return False
+        self._tend(0.0)
+        if not self._link.is_quiet(self._runner.journal.reports):
+            return False
+        try:
+            return self._resting.may_end(self._agenda, self._detail, self._unsaid())
+        except (BrokerError, StateError) as error:  # then it goes on as if it could not rest
+            self._detail = f"{error.code}: {error}"
+            return False
+
+    def _unsaid(self) -> Unsaid:
+        reports = self._runner.journal.reports
+        return Unsaid(reports=bool(reports), anything=self._link.has_more_to_say(reports))
+
+    def _begin_agenda(self) -> None:
+        """Go on where the last run of this boot stopped, or look soon."""
+        memory = self._resting.recalled() if self._resting is not None else None
+        if memory is None:
+            self._agenda.start()
+        else:
+            self._agenda.recall(memory)
+            self._detail = memory.detail
 
     def leave(self) -> Ending:
         """Say goodbye to the broker."""
@@ -160,7 +195,7 @@ class Shift:
         return Ending.STOPPED
 
     def _begin(self) -> Ending | None:
-        self._mend_floor()
+        mended = mend_floor(self._device.world.files)
         journal = journals.load(self._device.world.files)
         if journal is None:
             return self._begin_without_journal()
@@ -170,12 +205,10 @@ class Shift:
             made_with = self._device.running(journal)
             journal = replace(journal, installed={**journal.installed, booted: made_with})
             self._runner.record(journal)
-        if self._mended:
-            self._runner.record(
-                journal.with_report(alarm(self._device, journal, "state", self._mended))
-            )
+        if mended:
+            self._runner.record(journal.with_report(alarm(self._device, journal, "state", mended)))
         self._runner.settle()
-        self._agenda.start()
+        self._begin_agenda()
         self._show(self._runner.journal)
         if self._runner.update is None:
             return self._leave_foreign_trial()
@@ -183,30 +216,9 @@ class Shift:
 
     def _begin_without_journal(self) -> Ending | None:
         """A journal that cannot be read: keep it for people, say so, and trust the hardware."""
-        files = self._device.world.files
-        files.replace(DAMAGED_FILE, files.read(journals.FILE) or b"")
-        told = "the journal could not be read; it was set aside and the device looks again"
-        unknown = Installed(UNKNOWN_RELEASE, floor.load(files).counter)
-        journal = Journal(installed={self._device.boot.booted(): unknown})
-        journal = journal.with_report(alarm(self._device, journal, "state", told))
-        self._runner.record(journal)
-        self._agenda.start()
+        self._runner.record(journal_anew(self._device))
+        self._begin_agenda()
         return self._leave_foreign_trial()
-
-    def _mend_floor(self) -> None:
-        """A floor that cannot be read: start from what else is known, and say so.
-
-        The durable metadata still stands against rollback; only both lost at once would open a way.
-        """
-        files = self._device.world.files
-        try:
-            floor.load(files)
-        except StateError as error:
-            files.replace(DAMAGED_FLOOR_FILE, files.read(floor.FILE) or b"")
-            journal = journals.load(files) or Journal()
-            counter = max((one.counter for one in journal.installed.values()), default=0)
-            floor.store(files, floor.Floor(counter=counter))
-            self._mended = f"{error}; it was set aside and made anew"
 
     def _leave_foreign_trial(self) -> Ending | None:
         """A trial that nobody remembers cannot be judged: the confirmed slot is the safe one.

@@ -6,11 +6,9 @@ The process that waits for notices must stay small, so what speaks HTTPS is impo
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from agent.config import RepositorySettings
 from agent.errors import FetchError, NotFoundError
 
 if TYPE_CHECKING:
@@ -20,8 +18,21 @@ PATH_PART: Final = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,255}")
 PATH_PARTS_MAX: Final = 8
 
 
-@dataclass(frozen=True, slots=True)
-class FetchLimits:
+class Servers(Protocol):
+    """The fleet's servers, in the order in which they are tried; `RepositorySettings` are these."""
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Their addresses."""
+        ...
+
+    @property
+    def authority(self) -> str:
+        """The file with the only authority that is believed."""
+        ...
+
+
+class FetchLimits(NamedTuple):
     """How long a server may take: to connect, between two pieces, and on average.
 
     The rate is judged over the time spent waiting for the server, never over the time that the
@@ -41,7 +52,7 @@ class HttpsRepository:
     `UntrustedServerError` when a certificate is not from the fleet's authority.
     """
 
-    def __init__(self, settings: RepositorySettings, limits: FetchLimits | None = None) -> None:
+    def __init__(self, settings: Servers, limits: FetchLimits | None = None) -> None:
         self._settings = settings
         self._limits = limits or FetchLimits()
         self._preferred = 0

@@ -1,7 +1,8 @@
 """Wakes the running service: a Unix datagram socket at `RUNTIME/wake`.
 
 A datagram says only "look again"; its content is not read. Who may write to the socket is the
-business of the runtime folder's permissions.
+business of its permissions and those of the runtime folder. A service manager may have made it, so
+that a datagram starts the service (sd_listen_fds(3)).
 """
 
 import socket
@@ -17,8 +18,9 @@ DATAGRAMS_MAX: Final = 64  # the kernel queues about ten
 class Waker:
     """The receiving end, for the wait of the service. Raises `StateError`."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, passed: tuple[int, ...] = ()) -> None:
         self._path = Path(path)
+        self._passed = passed
         self._socket: socket.socket | None = None
 
     def fileno(self) -> int:
@@ -47,7 +49,8 @@ class Waker:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-            self._path.unlink(missing_ok=True)
+            if not self._passed:
+                self._path.unlink(missing_ok=True)
 
     @staticmethod
     def send(path: str) -> bool:
@@ -62,6 +65,10 @@ class Waker:
         return True
 
     def _open(self) -> socket.socket:
+        if self._passed:
+            given = socket.socket(fileno=self._passed[0])
+            given.setblocking(False)
+            return given
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

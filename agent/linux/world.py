@@ -1,18 +1,21 @@
 """Builds the `World` of a real device from its settings; what is heavy is imported when it is needed."""
 
-from typing import Final
+import os
+from typing import TYPE_CHECKING, Final
 
 from agent.config import Config
 from agent.errors import BrokerError
-from agent.interfaces import Broker, Message, World
+from agent.interfaces import Broker, ByteStream, Message, Repository, World
 from agent.linux.clock import LinuxClock
 from agent.linux.files import LinuxFiles
 from agent.linux.random import LinuxRandom
-from agent.linux.repository import HttpsRepository
 from agent.linux.scratch import LinuxScratch
 from agent.linux.serial_ports import LinuxSerialPorts
 from agent.linux.storage import LinuxStorage
 from agent.linux.system import LinuxSystem
+
+if TYPE_CHECKING:
+    from agent.linux.courier.rest import CourierRest
 
 WAKE_SOCKET: Final = "wake"
 
@@ -48,26 +51,85 @@ def wake_path(config: Config) -> str:
     return f"{config.paths.runtime}/{WAKE_SOCKET}"
 
 
+def courier_path(config: Config) -> str:
+    """Where the courier listens for the agent."""
+    from agent.linux.courier import sockets  # noqa: PLC0415  # not every command has to do with it
+
+    return f"{config.paths.runtime}/{sockets.SESSION}"
+
+
+def fetches_path(config: Config) -> str:
+    """Where the courier listens for whoever wants to fetch."""
+    from agent.linux.courier import sockets  # noqa: PLC0415  # as above
+
+    return f"{config.paths.runtime}/{sockets.FETCHES}"
+
+
+class NearestRepository:
+    """The courier where there is one; else this process fetches by itself. Raises `FetchError`."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._chosen: Repository | None = None
+
+    def open(self, path: str, offset: int, length_max: int) -> ByteStream:
+        """The bytes of a file from offset on."""
+        if self._chosen is None:
+            self._chosen = self._choose()
+        return self._chosen.open(path, offset, length_max)
+
+    def _choose(self) -> Repository:
+        from agent.linux.courier.sockets import answers  # noqa: PLC0415  # when there is a need
+
+        path = fetches_path(self._config)
+        return _courier_repository(self._config) if answers(path) else _https(self._config)
+
+
 def local_world(config: Config) -> World:
     """The device without its broker, for commands that run beside or instead of the service."""
-    return _world(config, NoBroker())
+    return _world(config, NoBroker(), NearestRepository(config))
 
 
 def service_world(config: Config) -> World:
     """The device with its broker, which also wakes for local requests at `wake_path`."""
-    from agent.linux.broker import MqttBroker  # noqa: PLC0415  # 12 MiB that most commands go without
+    from agent.linux.broker import MqttBroker  # noqa: PLC0415  # most commands go without
     from agent.linux.wake import Waker  # noqa: PLC0415  # goes with the broker
 
-    waker = Waker(wake_path(config))
-    return _world(config, MqttBroker(config.broker, config.device.id, waker))
+    broker = MqttBroker(config.broker, config.device.id, Waker(wake_path(config)))
+    return _world(config, broker, _https(config))
 
 
-def _world(config: Config, broker: Broker) -> World:
+def agent_world(config: Config) -> "tuple[World, CourierRest]":
+    """The device without a network, all of which the courier has; and the way to go to rest."""
+    from agent.linux.courier.broker import CourierBroker  # noqa: PLC0415  # only here
+    from agent.linux.courier.rest import CourierRest  # noqa: PLC0415  # only here
+    from agent.linux.courier.sockets import passed  # noqa: PLC0415  # only here
+    from agent.linux.wake import Waker  # noqa: PLC0415  # only here
+
+    waker = Waker(wake_path(config), passed(os.environ))
+    broker = CourierBroker(courier_path(config), waker)
+    rest = CourierRest(broker, LinuxFiles(config.paths.runtime))
+    return _world(config, broker, _courier_repository(config)), rest
+
+
+def _courier_repository(config: Config) -> Repository:
+    from agent.linux.courier.repository import CourierRepository  # noqa: PLC0415  # only where used
+
+    return CourierRepository(fetches_path(config), len(config.repository.urls))
+
+
+def _https(config: Config) -> Repository:
+    from agent.linux.repository import HttpsRepository  # noqa: PLC0415  # not with a courier
+
+    return HttpsRepository(config.repository)
+
+
+def _world(config: Config, broker: Broker, repository: Repository) -> World:
     return World(
         clock=LinuxClock(),
         files=LinuxFiles(config.paths.state),
         storage=LinuxStorage(),
-        repository=HttpsRepository(config.repository),
+        repository=repository,
         broker=broker,
         system=LinuxSystem(config.paths, config.reboot),
         random=LinuxRandom(),

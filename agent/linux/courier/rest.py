@@ -1,0 +1,32 @@
+"""`Rest` with a courier: it starts the agent again; what is remembered is a file in memory."""
+
+from contextlib import suppress
+from typing import Final
+
+from agent.errors import BrokerError
+from agent.interfaces import Files
+from agent.linux.courier.broker import CourierBroker
+
+FILE: Final = "rest.json"
+
+
+class CourierRest:
+    """Raises `BrokerError` and `StateError`."""
+
+    def __init__(self, broker: CourierBroker, files: Files) -> None:
+        self._broker = broker
+        self._files = files
+
+    def attach(self) -> None:
+        """Call the courier, which may have a session already; without one the agent tries again later."""
+        with suppress(BrokerError):
+            self._broker.attach()
+
+    def remembered(self) -> bytes | None:
+        """What was left at the last rest, if anything."""
+        return self._files.read(FILE)
+
+    def rest(self, wake_after_s: float, *, on_session: bool, memory: bytes) -> bool:
+        """Write it down, then ask the courier."""
+        self._files.replace(FILE, memory)
+        return self._broker.rest(wake_after_s, on_session=on_session)

@@ -1,0 +1,44 @@
+"""What a device does about its own files that cannot be read: keeps them for people, and begins anew."""
+
+from typing import Final
+
+from agent import floor
+from agent import journal as journals
+from agent.account import alarm
+from agent.chip_memory import recall
+from agent.device import Device
+from agent.errors import StateError
+from agent.interfaces import Files
+from agent.journal import Installed, Journal
+
+DAMAGED_FILE: Final = "journal.damaged"
+DAMAGED_FLOOR_FILE: Final = "floor.damaged"
+UNKNOWN_RELEASE: Final = "unknown"
+
+
+def journal_anew(device: Device) -> Journal:
+    """A journal from what the hardware says, with an alarm; the one that was damaged is set aside."""
+    files = device.world.files
+    files.replace(DAMAGED_FILE, files.read(journals.FILE) or b"")
+    told = "the journal could not be read; it was set aside and the device looks again"
+    booted, known = device.boot.booted(), recall(files)
+    chips = known.belongs.get(booted, {})
+    unknown = Installed(UNKNOWN_RELEASE, floor.load(files).counter, chips=chips)
+    journal = Journal(installed={booted: unknown}, chips=known.chips)
+    return journal.with_report(alarm(device, journal, "state", told))
+
+
+def mend_floor(files: Files) -> str:
+    """A floor that cannot be read: start from what else is known; what to tell, empty when it is well.
+
+    The durable metadata still stands against rollback; only both lost at once would open a way.
+    """
+    try:
+        floor.load(files)
+    except StateError as error:
+        files.replace(DAMAGED_FLOOR_FILE, files.read(floor.FILE) or b"")
+        journal = journals.load(files) or Journal()
+        counter = max((one.counter for one in journal.installed.values()), default=0)
+        floor.store(files, floor.Floor(counter=counter))
+        return f"{error}; it was set aside and made anew"
+    return ""
