@@ -1,7 +1,7 @@
 # Every command of the project. `.ci/run` calls the same targets, so there is one definition of "good".
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-.PHONY: help setup system-packages check test test-long explore kill-sweep crash-images storm demo wrong-things noisy-line bench-idle bench-serial bench bench-full
+.PHONY: help setup system-packages check test test-long explore kill-sweep crash-images storm demo wrong-things noisy-line fuzz bench-interrupted bench-idle bench-serial bench bench-full
 
 # mosquitto, mke2fs and losetup live in sbin, which not every user's PATH has.
 export PATH := $(PATH):/usr/sbin:/sbin
@@ -55,11 +55,18 @@ wrong-things: setup ## see what is said to unsigned, expired, oversized and othe
 noisy-line: setup ## flash over lines that lose or flip a byte in a thousand; MINUTES=30 for another time
 	@.venv/bin/python -m simulator.mcu.noisy_line --minutes $(or $(MINUTES),30)
 
+fuzz: setup ## offer payloads with lies in them to an installation; FOR=180 for another time
+	@.venv/bin/python -m tests.payload.fuzz --seconds $(or $(FOR),180)
+
 bench-idle: setup ## measure what the agent costs while nothing happens
 	@.venv/bin/python benchmarks/bench_idle.py
 
 bench-serial: setup system-packages ## measure flashing over serial lines, beside stm32flash, avrdude and smpmgr
 	@.venv/bin/python -m benchmarks.bench_serial
+
+bench-interrupted: setup ## kill installations and cut their power, and count what is fetched and written again
+	@scripts/system-packages benchmarks
+	@.venv/bin/python -m benchmarks.bench_interrupted $(if $(IMAGES),--images $(IMAGES))
 
 bench: setup ## measure updates beside casync, RAUC, SWUpdate, xdelta3 and others, on a small pair (root)
 	@scripts/system-packages benchmarks
