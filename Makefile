@@ -12,7 +12,7 @@ LONG_TESTS := tests/witness tests/storm tests/mcu/qemu
 CODE := $(wildcard agent fleet simulator tests benchmarks)
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: ## put Python and all that the project needs of it into .venv
 	@scripts/setup
