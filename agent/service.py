@@ -23,6 +23,7 @@ from agent.report import Report, Status
 from agent.request import Request, Verb, take
 from agent.rest import Rest, Resting, Unsaid
 from agent.runner import Hooks, Reboot, Runner
+from agent.stuck import say_stuck
 from agent.topics import Topics
 from agent.update import State
 
@@ -71,6 +72,15 @@ class Service:
         do and somebody will start it again. Raises `ProfileError`, `BootControlError` and
         `InstallError` when the board is not as configured.
         """
+        try:
+            return self._serve(deadline_s, stop, rest)
+        except UpdateError as error:  # nothing could begin: whoever started this starts it again
+            say_stuck(self.world, self.config, error, stop)
+            raise
+
+    def _serve(
+        self, deadline_s: float | None, stop: Callable[[], bool], rest: Rest | None
+    ) -> Ending:
         device = open_device(
             self.world,
             self.config,
