@@ -71,8 +71,7 @@ class Subject:
 
     def holds_image(self) -> bool:
         """Whether the slot holds the image now."""
-        pairs = zip(_windows(self.slot), _windows(self.image), strict=True)
-        return all(one == other for one, other in pairs)
+        return self.slot.read_bytes() == self.image.read_bytes()
 
     def run(self, kill_at_cpu_s: float | None = None) -> Ending:
         """The program up to the reboot, or until it has used this much processor time."""
