@@ -78,6 +78,7 @@ class Figures:
             "simulated_days": round(self.simulated_s / 86400, 1),
             "wall_s": round(self.wall_s, 1),
             "processor_s": round(self.processor_s, 1),
+            "seeds_per_second": round(self.seeds / max(self.wall_s, 1e-9), 1),
             "seeds_per_processor_second": round(self.seeds / max(self.processor_s, 1e-9), 1),
             "endings": dict(sorted(self.endings.items())),
         }
