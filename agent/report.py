@@ -73,7 +73,8 @@ class Receipt:
 class Status:
     """What runs and what is under way; complete each time, the last one counts.
 
-    `phase` is a state of the update in lower case, or `idle`, `waiting`, `installing`.
+    `phase` is a state of the update in lower case, or `idle`, or `waiting`: nothing can begin, and `detail`
+    says why; slot and release are empty then.
     """
 
     device: str
