@@ -9,9 +9,8 @@ from agent.journal import Journal, Tried
 from agent.report import Outcome, Report, Status, clean, report_id
 from agent.strict import format_time
 from agent.update import State, Update
+from agent.version import VERSION as VERSION  # noqa: PLC0414  # its users know it from here
 
-VERSION: Final = "0.1.0"
-"""The agent's own version."""
 OUTCOMES: Final = {
     State.CONFIRMED: Outcome.CONFIRMED,
     State.REVERTED: Outcome.REVERTED,

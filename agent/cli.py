@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Final
 
-from agent.account import VERSION
 from agent.commands.output import print_error
 from agent.errors import UpdateError
+from agent.version import VERSION
 
 COMMANDS: Final = (
     "run",

@@ -123,6 +123,16 @@ class MetadataSession:
         stated = trusted.timestamp.unrecognized_fields.get(SIGNED_AT)
         return Seen(roles=roles, signed_at=min(_date(stated), expires))
 
+    @property
+    def expires(self) -> datetime:
+        """The first date at which something that was verified here is past its own."""
+        return min(signed.expires for signed in self._updater._trusted_set)  # noqa: SLF001  # as above
+
+    @property
+    def next_root(self) -> int:
+        """The first version of root that the repository does not have."""
+        return int(self._updater._trusted_set.root.version) + 1  # noqa: SLF001  # as above
+
     def _listed(self, snapshot: "Snapshot", keys: tuple[str, ...]) -> dict[str, RoleFloor]:
         """What the snapshot says of the roles that sign our documents: its keys vouch for that."""
         delegations = self._updater._trusted_set.targets.delegations  # noqa: SLF001  # as above

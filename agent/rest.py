@@ -4,11 +4,19 @@ The memory belongs to one boot: its moments are those of a clock that begins wit
 a check that comes earlier or later than it would have.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 from agent.errors import NoticeError
-from agent.report import clean
+from agent.outlook import (
+    JOURNAL,
+    TIMESTAMP,
+    Looked,
+    Outlook,
+    digest,
+    outlook_document,
+    outlook_fields,
+)
 from agent.strict import Fields, Refusal, encode_json, load_json
 
 if TYPE_CHECKING:  # it imports this module
@@ -49,6 +57,7 @@ class Memory:
     checked_ms: int
     failures: int
     detail: str
+    outlook: Outlook | None = None
 
 
 def encode_memory(memory: Memory) -> bytes:
@@ -61,6 +70,7 @@ def encode_memory(memory: Memory) -> bytes:
             "checked_ms": memory.checked_ms,
             "failures": memory.failures,
             "detail": memory.detail,
+            "outlook": outlook_document(memory.outlook),
         }
     )
 
@@ -85,6 +95,7 @@ def _memory(fields: Fields) -> Memory:
         checked_ms=fields.integer("checked_ms", -1),
         failures=fields.integer("failures", 0, FAILURES_MAX),
         detail=fields.text("detail", length_max=BYTES_MAX),
+        outlook=outlook_fields(fields, "outlook"),
     )
     fields.done()
     return memory
@@ -102,6 +113,7 @@ class Resting:
     """One device's way to rest."""
 
     def __init__(self, rest: Rest, device: "Device") -> None:
+        self.looked: Looked | None = None
         self._rest = rest
         self._device = device
 
@@ -116,7 +128,18 @@ class Resting:
             return False
         if unsaid.reports:
             wake_after_s = min(wake_after_s, self._device.config.timing.retry_max_s)
+        from agent.report import clean  # noqa: PLC0415  # who only recalls goes without its formats
+
         memory = agenda.memory(self._device.facts.boot_id, clean(detail))
+        if not unsaid.anything:
+            memory = replace(memory, outlook=self._outlook())
         return self._rest.rest(
             wake_after_s, on_session=unsaid.anything, memory=encode_memory(memory)
         )
+
+    def _outlook(self) -> Outlook | None:
+        """With what is durable now: whatever of it changes later calls for a whole check."""
+        if self.looked is None:
+            return None
+        files = self._device.world.files
+        return Outlook(digest(files.read(TIMESTAMP)), digest(files.read(JOURNAL)), self.looked)

@@ -17,6 +17,7 @@ from agent.interfaces import World
 from agent.journal import Journal
 from agent.link import Link
 from agent.mending import journal_anew, mend_floor
+from agent.outlook import Looked
 from agent.pieces import PIECES, MakeRunner, Pieces
 from agent.policy import Decision, Defer, Proceed, decide
 from agent.report import Report, Status
@@ -275,10 +276,11 @@ class Shift:
 
     def _check(self) -> Decision:
         """Refresh, decide, and begin an update if the signed policy says so."""
+        settled = True
         try:
             self._runner.mend()
         except MixedError as error:  # a release may be what mends it
-            self._detail = f"{error.code}: {error}"
+            self._detail, settled = f"{error.code}: {error}", False
         self._agenda.checking()
         with self._device.session() as session:
             now = self._device.now()
@@ -292,6 +294,8 @@ class Shift:
         self._detail = "; ".join(reason.sentence for reason in decision.reasons[:2])
         until = decision.until if isinstance(decision, Defer) else None
         self._agenda.checked(now=now, until=until)
+        if self._resting is not None and settled and not isinstance(decision, Proceed):
+            self._resting.looked = Looked(now, session.next_root, session.expires, until)
         if isinstance(decision, Proceed):
             self._runner.accept(decision.rollout)
         self._show(self._runner.journal)

@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from agent.commands.setup import check_certificates, read_config
+from agent.commands.settings import check_certificates, read_config
 from agent.config import Config
 from agent.linux.courier.orders import Orders, to_words
 from agent.linux.courier.sockets import listen
-from agent.linux.world import wake_path
+from agent.linux.wake import WAKE_SOCKET
 
 RESIDENT: Final = (
     "import sys; sys.path.insert(0, sys.argv[1]); "
@@ -54,7 +54,7 @@ def orders(config: Config, session: int, fetches: int) -> Orders:
         urls=repository.urls,
         session=session,
         fetches=fetches,
-        wake=wake_path(config),
+        wake=f"{config.paths.runtime}/{WAKE_SOCKET}",
         agent=config.courier.agent,
     )
 

@@ -8,9 +8,9 @@ from agent.commands.examine_board import board_findings
 from agent.commands.examine_network import network_findings
 from agent.commands.examine_state import state_findings
 from agent.commands.output import show
+from agent.commands.settings import read_config
 from agent.commands.setup import (
     Setup,
-    read_config,
     read_profile,
     read_root_of_trust,
 )

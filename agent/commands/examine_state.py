@@ -10,7 +10,8 @@ from agent import floor
 from agent import journal as journals
 from agent.commands.examination import Finding, Level, examined
 from agent.commands.output import size_words, time_words
-from agent.commands.setup import Setup, check_certificates
+from agent.commands.settings import check_certificates
+from agent.commands.setup import Setup
 from agent.interfaces import World
 from agent.linux.world import local_world
 from agent.strict import format_time

@@ -4,7 +4,7 @@ import argparse
 
 from agent import journal as journals
 from agent.commands.output import show
-from agent.commands.setup import read_config
+from agent.commands.settings import read_config
 from agent.commands.status import past_words
 from agent.errors import StateError
 from agent.linux.world import local_world

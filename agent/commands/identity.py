@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from agent.commands.output import rows, show
-from agent.commands.setup import read_config
+from agent.commands.settings import read_config
 from agent.errors import ConfigError
 from agent.strict import format_time
 

@@ -7,7 +7,8 @@ from typing import Final
 
 from agent import journal as journals
 from agent.commands.output import show
-from agent.commands.setup import Setup, check_certificates, check_devices, read_setup
+from agent.commands.settings import check_certificates
+from agent.commands.setup import Setup, check_devices, read_setup
 from agent.errors import ConfigError
 from agent.interfaces import World
 from agent.linux.lock import StateLock

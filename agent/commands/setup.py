@@ -4,13 +4,12 @@ import argparse
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Final
 
 from agent.board import BoardProfile, TrybootSettings, UbootSettings, parse_profile
-from agent.config import Config, parse_config
+from agent.commands.settings import FILE_BYTES_MAX, read_config, read_file
+from agent.config import Config
 from agent.device import Device
-from agent.errors import BusyError, ConfigError, InstallError, ProfileError, UpdateError
+from agent.errors import BusyError, ConfigError, InstallError, ProfileError
 from agent.interfaces import Storage, World
 from agent.linux.lock import StateLock
 from agent.linux.wake import Waker
@@ -18,8 +17,6 @@ from agent.linux.world import local_world, wake_path
 from agent.request import Request, leave
 from agent.service import open_device
 from agent.strict import Refusal, load_json
-
-FILE_BYTES_MAX: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +67,6 @@ def read_setup(options: argparse.Namespace) -> Setup:
     )
 
 
-def read_config(path: str) -> Config:
-    """`agent.toml`. Raises `ConfigError`."""
-    advice = "name it with --config, or enrol the device"
-    return parse_config(read_file(path, "the device's settings file", advice, ConfigError), path)
-
-
 def read_profile(config: Config, source: str) -> BoardProfile:
     """The board profile that the settings name. Raises `ProfileError`."""
     path = config.device.profile
@@ -104,32 +95,6 @@ def read_encryption_key(config: Config) -> bytes:
         return read_file(path, "the encryption key", "", ConfigError) if path else b""
     except ConfigError:
         return b""
-
-
-def read_file(path: str, what: str, advice: str, refusal: type[UpdateError]) -> bytes:
-    """A file of bounded length, or the refusal with its name and what to do."""
-    try:
-        with Path(path).open("rb") as file:
-            content = file.read(FILE_BYTES_MAX + 1)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise refusal(f"{path}: {what} was expected here: {reason}; {advice}") from error
-    if len(content) > FILE_BYTES_MAX:
-        raise refusal(f"{path}: {what} of at most {FILE_BYTES_MAX} bytes was expected; {advice}")
-    return content
-
-
-def check_certificates(config: Config) -> None:
-    """See that what TLS needs can be read. Raises `ConfigError`."""
-    broker = config.broker
-    for key, path in (
-        ("broker.authority", broker.authority),
-        ("broker.certificate", broker.certificate),
-        ("broker.key", broker.key),
-        ("repository.authority", config.repository.authority),
-    ):
-        advice = f"enrol the device, or correct {key} in agent.toml"
-        read_file(path, f"the file of {key}", advice, ConfigError)
 
 
 def check_devices(config: Config, profile: BoardProfile, storage: Storage) -> None:

@@ -12,6 +12,7 @@ from typing import Final
 
 from agent.errors import StateError
 
+WAKE_SOCKET: Final = "wake"
 DATAGRAMS_MAX: Final = 64  # the kernel queues about ten
 
 

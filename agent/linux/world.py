@@ -1,7 +1,6 @@
 """Builds the `World` of a real device from its settings; what is heavy is imported when it is needed."""
 
-import os
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from agent.config import Config
 from agent.errors import BrokerError
@@ -13,11 +12,10 @@ from agent.linux.scratch import LinuxScratch
 from agent.linux.serial_ports import LinuxSerialPorts
 from agent.linux.storage import LinuxStorage
 from agent.linux.system import LinuxSystem
+from agent.linux.wake import WAKE_SOCKET
 
 if TYPE_CHECKING:
-    from agent.linux.courier.rest import CourierRest
-
-WAKE_SOCKET: Final = "wake"
+    from agent.linux.courier.ends import Ends
 
 
 class NoBroker:
@@ -49,13 +47,6 @@ class NoBroker:
 def wake_path(config: Config) -> str:
     """Where the running service listens for requests of someone at the device."""
     return f"{config.paths.runtime}/{WAKE_SOCKET}"
-
-
-def courier_path(config: Config) -> str:
-    """Where the courier listens for the agent."""
-    from agent.linux.courier import sockets  # noqa: PLC0415  # not every command has to do with it
-
-    return f"{config.paths.runtime}/{sockets.SESSION}"
 
 
 def fetches_path(config: Config) -> str:
@@ -99,17 +90,9 @@ def service_world(config: Config) -> World:
     return _world(config, broker, _https(config))
 
 
-def agent_world(config: Config) -> "tuple[World, CourierRest]":
-    """The device without a network, all of which the courier has; and the way to go to rest."""
-    from agent.linux.courier.broker import CourierBroker  # noqa: PLC0415  # only here
-    from agent.linux.courier.rest import CourierRest  # noqa: PLC0415  # only here
-    from agent.linux.courier.sockets import passed  # noqa: PLC0415  # only here
-    from agent.linux.wake import Waker  # noqa: PLC0415  # only here
-
-    waker = Waker(wake_path(config), passed(os.environ))
-    broker = CourierBroker(courier_path(config), waker)
-    rest = CourierRest(broker, LinuxFiles(config.paths.runtime))
-    return _world(config, broker, _courier_repository(config)), rest
+def agent_world(config: Config, ends: "Ends") -> World:
+    """The device without a network, all of which the courier has."""
+    return _world(config, ends.broker, ends.repository)
 
 
 def _courier_repository(config: Config) -> Repository:

@@ -38,7 +38,8 @@ def confirmed(device: Pair) -> None:
     (stored,) = scene.reports
     assert (stored.report.outcome, stored.report.release) == (Outcome.CONFIRMED, "os-7")
     assert (scene.bench.folder / "root-b").read_bytes() == scene.image.read_bytes()
-    assert "Traceback" not in (device.folder / "agent.log").read_text()
+    for name in ("agent.log", "courier.log"):
+        assert "Traceback" not in (device.folder / name).read_text()
 
 
 def test_a_notice_wakes_the_agent_that_rests_and_the_update_goes_through(device: Pair) -> None:
@@ -48,7 +49,6 @@ def test_a_notice_wakes_the_agent_that_rests_and_the_update_goes_through(device:
     device.scene.publish()
     device.notify()
     device.reboots(1)
-    assert device.runs[-1] == "4"
     confirmed(device)
     assert device.words("boots") == ["b"]
 
@@ -95,7 +95,6 @@ def test_an_agent_that_is_killed_in_mid_install_is_started_again_and_goes_on(dev
     until(lambda: "-9" in device.runs, "it is dead")
     scene.gate.let_go()
     device.reboots(1)
-    assert device.runs[-1] == "4"
     confirmed(device)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fleet.notify import notify
 from fleet.session import BrokerAddress
+from tests.cli.bench import ROOT
 from tests.process.harbour import PATIENCE_S, Harbour, until
 
 LAUNCHER = Path(__file__).with_name("launcher.py")
@@ -21,7 +22,8 @@ class Pair:
     def __init__(self, scene: Harbour) -> None:
         self.scene = scene
         self.folder = scene.bench.folder
-        self._courier: subprocess.Popen[str] | None = None
+        self._courier: subprocess.Popen[bytes] | None = None
+        self._groups: list[int] = []
 
     def prepare(self) -> None:
         """Look only when there is a reason to, and let the courier start the agent."""
@@ -35,7 +37,23 @@ class Pair:
     def start(self) -> None:
         """Power: the courier's process, which starts the agent."""
         assert self._courier is None
-        self._courier = self.scene.bench.start("courier")
+        command = [sys.executable, "-m", "agent", "--config", str(self.scene.bench.settings)]
+        with (self.folder / "courier.log").open("ab") as log:
+            self._courier = subprocess.Popen(
+                [*command, "courier"], cwd=ROOT, stdout=log, stderr=log, start_new_session=True
+            )
+        self._groups.append(self._courier.pid)
+
+    def power_off(self) -> None:
+        """Nothing of this boot is left."""
+        for group in self._groups:
+            with suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)
+        self._groups.clear()
+        if self._courier is not None:
+            self._courier.wait(PATIENCE_S)
+            self._courier = None
+        until(lambda: not self.agent, "no agent is left")
 
     @property
     def courier(self) -> int:
@@ -43,24 +61,16 @@ class Pair:
         return self._courier.pid
 
     def kill_courier(self) -> None:
-        if self._courier is not None:
-            self._courier.kill()
-            self._ended()
+        assert self._courier is not None
+        self._courier.kill()
+        self._courier.wait(PATIENCE_S)
+        self._courier = None
 
     def stop_courier(self) -> None:
         assert self._courier is not None
         self._courier.terminate()
-        assert self._ended() == 0
-
-    def _ended(self) -> int:
-        assert self._courier is not None
-        courier, self._courier = self._courier, None
-        status = courier.wait(PATIENCE_S)
-        assert courier.stderr is not None
-        assert courier.stdout is not None
-        courier.stdout.close()
-        courier.stderr.close()
-        return status
+        assert self._courier.wait(PATIENCE_S) == 0
+        self._courier = None
 
     def words(self, name: str) -> list[str]:
         path = self.folder / name
@@ -74,8 +84,8 @@ class Pair:
     @property
     def agent(self) -> int:
         """The agent's process now, 0 when none is there."""
-        begun, ended = self.words("beginnings"), self.words("endings")
-        return int(begun[-1]) if len(begun) > len(ended) else 0
+        begun = [int(pid) for pid in self.words("beginnings")]
+        return next((pid for pid in reversed(begun) if is_alive(pid)), 0)
 
     def kill_agent(self) -> None:
         os.kill(self.agent, signal.SIGKILL)
@@ -88,10 +98,18 @@ class Pair:
         notify(self.scene.workspace, address=BrokerAddress("localhost", self.scene.broker.port))
 
     def reboots(self, count: int) -> None:
-        """Wait for so many boots in all, then take the power away as a reboot does."""
+        """Wait for so many boots in all, and for the agent to make way; then the power is gone."""
         until(lambda: len(self.words("boots")) >= count, f"boot {count}", patience_s=40)
-        self.kill_courier()  # which would start the agent again, as if the reboot had not come
-        until(lambda: not self.agent, "the agent makes way")
+        until(lambda: self.runs.count("4") >= count, "the agent makes way")
+        self.power_off()
+
+
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process which has not ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 @contextmanager
@@ -101,8 +119,4 @@ def pair(scene: Harbour) -> Iterator[Pair]:
     try:
         yield device
     finally:
-        device.kill_courier()
-        with suppress(ProcessLookupError):
-            if device.agent:
-                device.kill_agent()
-        until(lambda: not device.agent, "no agent is left")
+        device.power_off()

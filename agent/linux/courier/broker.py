@@ -78,6 +78,10 @@ class CourierBroker:
                 return None
         return None
 
+    def give_back(self, messages: tuple[Message, ...]) -> None:
+        """Put messages that were taken before those that wait."""
+        self._inbox = [*messages, *self._inbox][-INBOX_MAX:]
+
     def publish(self, message: Message) -> None:
         """Hand a message to the courier."""
         if not self._connected:

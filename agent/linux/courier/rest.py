@@ -11,11 +11,12 @@ FILE: Final = "rest.json"
 
 
 class CourierRest:
-    """Raises `BrokerError` and `StateError`."""
+    """Raises `BrokerError` and `StateError`. What other settings left is not remembered."""
 
-    def __init__(self, broker: CourierBroker, files: Files) -> None:
+    def __init__(self, broker: CourierBroker, files: Files, settings: bytes) -> None:
         self._broker = broker
         self._files = files
+        self._settings = settings
 
     def attach(self) -> None:
         """Call the courier, which may have a session already; without one the agent tries again later."""
@@ -24,9 +25,10 @@ class CourierRest:
 
     def remembered(self) -> bytes | None:
         """What was left at the last rest, if anything."""
-        return self._files.read(FILE)
+        settings, _, memory = (self._files.read(FILE) or b"").partition(b"\n")
+        return memory if settings == self._settings else None
 
     def rest(self, wake_after_s: float, *, on_session: bool, memory: bytes) -> bool:
         """Write it down, then ask the courier."""
-        self._files.replace(FILE, memory)
+        self._files.replace(FILE, self._settings + b"\n" + memory)
         return self._broker.rest(wake_after_s, on_session=on_session)
