@@ -5,6 +5,8 @@ from random import Random as Generator
 from typing import Final, assert_never
 
 from agent.board import BoardProfile, Microcontroller
+from agent.errors import ProfileError
+from agent.flash.esptool import EsptoolSettings
 from agent.flash.image_file import ImageFormat
 from agent.flash.mcumgr import McumgrSettings
 from agent.flash.pages import FlashLayout
@@ -81,10 +83,18 @@ def _small(protocol: ProtocolSettings) -> ProtocolSettings:
             return replace(protocol, flash=FlashLayout(protocol.flash.start, (256,) * 4))
         case Stk500Settings():
             return replace(protocol, boot_start=1024)
-        case McumgrSettings():
+        case McumgrSettings() | EsptoolSettings():
             return protocol  # small already
         case never:
             assert_never(never)
+
+
+def no_simulation(name: str) -> ProfileError:
+    """The refusal of a chip that only another program can flash."""
+    return ProfileError(
+        f"{name}: a protocol of ours was expected on a simulated board, esptool found, which wants a real "
+        "port; see `lockgate-sim mcu esp32`"
+    )
 
 
 def make_chips(profile: BoardProfile, seed: int) -> tuple[BoardChip, ...]:
@@ -99,7 +109,7 @@ def chip_content(settings: ChipSettings, name: str, seed: int, number: int) -> b
     match settings.protocol:
         case McumgrSettings():
             return signed_image(program, number)
-        case Stm32Settings() | Stk500Settings():
+        case Stm32Settings() | Stk500Settings() | EsptoolSettings():
             return program
         case never:
             assert_never(never)
@@ -152,6 +162,8 @@ def _make(microcontroller: Microcontroller, seed: int) -> BoardChip:
             mcuboot = Mcuboot(SLOTS)
             chip, flash = make_chip(SmpServer(mcuboot), content), mcuboot.flash
             chip.baud = mcumgr.line.baud
+        case EsptoolSettings():
+            raise no_simulation(name)
         case never:
             assert_never(never)
     flash.seed = seed

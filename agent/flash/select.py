@@ -8,7 +8,14 @@ from typing import Final, assert_never
 
 from agent.errors import FlashImageError, FlashRefusedError
 from agent.flash import ChipImage, Flasher, Recovery
-from agent.flash.entry import EntrySettings, needs_firmware, parse_entry
+from agent.flash.entry import (
+    EntrySettings,
+    GpioEntry,
+    NoEntry,
+    needs_firmware,
+    parse_entry,
+)
+from agent.flash.esptool import CHIPS, FLASH_BYTES_MAX, SECTOR_BYTES, Esptool, EsptoolSettings
 from agent.flash.image_file import ImageFormat, raw_image
 from agent.flash.intel_hex import parse_intel_hex
 from agent.flash.mcuboot_image import check_image
@@ -22,7 +29,7 @@ from agent.flash.stm32_uart import Stm32Settings, Stm32Uart
 from agent.interfaces import LineSettings, Parity, SerialLine
 from agent.strict import Fields
 
-ProtocolSettings = Stm32Settings | Stk500Settings | McumgrSettings
+ProtocolSettings = Stm32Settings | Stk500Settings | McumgrSettings | EsptoolSettings
 BAUD_MAX: Final = 4_000_000
 AVR_PAGES: Final = (32, 64, 128, 256)
 
@@ -51,10 +58,12 @@ class ChipSettings:
 def parse_chip(fields: Fields) -> ChipSettings:
     """The settings in one table; its `Refusal` says whose fault it is."""
     protocol: ProtocolSettings
-    match fields.choice("protocol", "stm32-uart", "stk500v1", "mcumgr"):
+    match fields.choice("protocol", "stm32-uart", "stk500v1", "mcumgr", "esptool"):
         case "stm32-uart":
             protocol = _stm32(fields)
             start = protocol.flash.start
+        case "esptool":
+            return _esptool(fields)
         case "mcumgr":
             protocol = parse_mcumgr(fields)
             start = 0
@@ -83,6 +92,8 @@ def make_flasher(settings: ChipSettings, line: SerialLine) -> Flasher:
             return Stk500v1(line, settings.protocol)
         case McumgrSettings():
             return McumgrFlasher(line, settings.protocol)
+        case EsptoolSettings():
+            return Esptool(line, settings.protocol)
         case never:
             assert_never(never)
 
@@ -111,6 +122,12 @@ def check_image_fits(image: ChipImage, settings: ChipSettings) -> None:
                     f"an image below the boot section at {stk500.boot_start:#x} was expected, "
                     f"it ends at {image.regions[-1].end:#x}"
                 )
+        case EsptoolSettings() as esptool:
+            if image.regions[-1].end > esptool.flash_bytes:
+                raise FlashImageError(
+                    f"an image that ends before {esptool.flash_bytes:#x} was expected, it ends at "
+                    f"{image.regions[-1].end:#x}"
+                )
         case McumgrSettings() as mcumgr:
             content = image.regions[0].content
             check_image(content, mcumgr.keys, security_counter_min=mcumgr.security_counter_min)
@@ -123,7 +140,7 @@ def flash_start(settings: ChipSettings) -> int:
     match settings.protocol:
         case Stm32Settings() as stm32:
             return stm32.flash.start
-        case Stk500Settings() | McumgrSettings():
+        case Stk500Settings() | McumgrSettings() | EsptoolSettings():
             return 0
         case never:
             assert_never(never)
@@ -159,6 +176,31 @@ def _stm32(fields: Fields) -> Stm32Settings:
             fields.choice("join_steps", *Join) if "join_steps" in fields else Join.ADDRESSES
         ),
     )
+
+
+def _esptool(fields: Fields) -> ChipSettings:
+    """All of the table: the image is raw, and the program has its own way in by DTR and RTS."""
+    chip = fields.choice("chip", *CHIPS)
+    flash_bytes = fields.integer("flash_bytes", SECTOR_BYTES, FLASH_BYTES_MAX)
+    baud = fields.integer("baud", 1200, BAUD_MAX, default=115_200)
+    stub = fields.boolean("stub", default=False)
+    fields.choice("image_format", ImageFormat.RAW)
+    start = fields.integer("image_start", 0, flash_bytes, default=0)
+    if start % SECTOR_BYTES:
+        fields.refuse("image_start", f"a multiple of {SECTOR_BYTES} was expected, {start} found")
+    entry = parse_entry(fields.table("entry"))
+    if not isinstance(entry, NoEntry | GpioEntry):
+        fields.refuse("entry", "gpio was expected, or none for esptool's own way by DTR and RTS")
+    settings = ChipSettings(
+        port=fields.text("port", length_max=256),
+        protocol=EsptoolSettings(chip, flash_bytes, baud, isinstance(entry, NoEntry), stub),
+        entry=entry,
+        image_format=ImageFormat.RAW,
+        image_start=start,
+        allow_fragile=fields.boolean("allow_fragile", default=False),
+    )
+    fields.done()
+    return settings
 
 
 def _stk500(fields: Fields) -> Stk500Settings:

@@ -8,6 +8,8 @@ library reads network ports, with a fixed timeout, because changing that renegot
 import errno
 import os
 import select
+import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,8 +18,9 @@ from typing import Final
 
 import serial
 
-from agent.errors import FlashLineError
-from agent.interfaces import LineSettings, Parity
+from agent.errors import FlashLineError, FlashRefusedError
+from agent.interfaces import CheckResult, LineSettings, Parity
+from agent.linux.child import run_bounded
 
 PARITIES: Final = {
     Parity.NONE: serial.PARITY_NONE,
@@ -113,6 +116,27 @@ class LinuxSerialLine:
     def wait(self, duration_s: float) -> None:
         """Sleep; the kernel keeps what arrives."""
         time.sleep(max(0.0, duration_s))
+
+    def lend(self, command: tuple[str, ...], content: bytes, timeout_s: float) -> CheckResult:
+        """Let a program use the port, which is closed meanwhile; it is killed when its time is up."""
+        self.close()
+        with tempfile.TemporaryDirectory(prefix="lockgate-") as folder:
+            image = Path(folder, "image.bin")
+            image.write_bytes(content)
+            names = {"{port}": self._name, "{image}": str(image)}
+            program = Path(sys.executable).with_name(command[0])
+            arguments = [names.get(word, word) for word in command[1:]]
+            try:
+                outcome = run_bounded(
+                    (str(program) if program.exists() else command[0], *arguments), timeout_s
+                )
+            except OSError as error:
+                raise FlashRefusedError(
+                    f"the program {command[0]} was expected: {error}; install lockgate[{command[0]}]"
+                ) from error
+        late = outcome.exit_status is None
+        told = f"not done within {timeout_s:.0f} s" if late else outcome.last_line
+        return CheckResult(outcome.exit_status == 0, told)
 
     def _receive(self, port: serial.Serial, length_bytes: int, deadline_s: float) -> None:
         """Take what there is, or wait for something until the deadline."""

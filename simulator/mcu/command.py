@@ -7,6 +7,7 @@ from typing import Final
 
 from agent.errors import ConfigError
 from agent.interfaces import LineSettings
+from simulator.mcu.esp_rom import EspRom
 from simulator.mcu.mcuboot import Layout, Mcuboot
 from simulator.mcu.mcuboot_chip import McubootChip
 from simulator.mcu.mcuboot_chip import make_chip as make_mcuboot_chip
@@ -22,7 +23,7 @@ from simulator.power import Moment
 BAUD: Final = 115_200
 MILLISECONDS: Final = 1000.0
 PortOfChip = PtyPort | TcpPort
-SimulatedChip = Stm32Rom | Optiboot | McubootChip
+SimulatedChip = Stm32Rom | Optiboot | McubootChip | EspRom
 
 
 def add_mcu(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -30,9 +31,9 @@ def add_mcu(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     parser = subparsers.add_parser("mcu", help="a simulated microcontroller on a serial port")
     parser.add_argument(
         "chip",
-        choices=("stm32", "avr", "mcuboot"),
+        choices=("stm32", "avr", "mcuboot", "esp32"),
         help="stm32: the ROM bootloader of AN3155; avr: an ATmega328P with Optiboot; "
-        "mcuboot: two slots under MCUboot, with serial recovery",
+        "mcuboot: two slots under MCUboot, with serial recovery; esp32: the loader of its ROM",
     )
     carrier = parser.add_mutually_exclusive_group(required=True)
     carrier.add_argument("--pty", action="store_true", help="on a pseudo-terminal; prints its name")
@@ -98,6 +99,8 @@ def make_chip(options: argparse.Namespace) -> SimulatedChip:
     if options.chip == "mcuboot":
         image = options.image.read_bytes() if options.image is not None else b""
         return make_mcuboot_chip(SmpServer(Mcuboot(Layout())), image)
+    if options.chip == "esp32":
+        return EspRom()
     if options.chip == "stm32":
         model = G071 if options.checksum else F103
         return Stm32Rom(model=model, parity=None, start_s=0.0, program_is_real=real)

@@ -1,5 +1,5 @@
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -18,6 +18,7 @@ from agent.flash.entry import (
     leave,
     parse_entry,
 )
+from agent.flash.esptool import EsptoolSettings
 from agent.flash.image_file import ImageFormat
 from agent.flash.select import ChipSettings, make_flasher, parse_chip, parse_image
 from agent.flash.stk500v1 import Stk500v1
@@ -50,6 +51,16 @@ image_format = "raw"
 by = "gpio"
 reset = "!gpiochip0/17"
 pulse_ms = 20
+"""
+ESP = """
+protocol = "esptool"
+port = "/dev/serial/by-id/usb-radio"
+chip = "esp32c3"
+flash_bytes = 0x400000
+image_format = "raw"
+image_start = 0x10000
+[entry]
+by = "none"
 """
 LINE = LineSettings(115_200)
 
@@ -221,3 +232,24 @@ def test_a_command_is_sent_to_the_firmware_at_its_own_rate() -> None:
     assert recorder.done == ["open 9600", "write 7e", "wait 0.5", "open 115200", "discard"]
     leave(CommandEntry(b"\x7e", 9600, 0.5), recorder, None)
     leave(NoEntry(), recorder, None)
+
+
+def test_a_table_for_esptool_says_who_moves_the_lines() -> None:
+    settings = parse_chip(fields(ESP))
+    assert settings.protocol == EsptoolSettings("esp32c3", 0x400000, 115_200, own_reset=True)
+    by_pins = ESP.replace('by = "none"', 'by = "gpio"\nreset = "!gpiochip0/17"')
+    assert parse_chip(fields(by_pins)).protocol == replace(settings.protocol, own_reset=False)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "found"),
+    [
+        ("esp32c3", "esp8266", "chip"),
+        ("0x10000", "0x10001", "image_start"),
+        ('"raw"', '"intel-hex"', "image_format"),
+        ('by = "none"', 'by = "touch-1200"', "entry"),
+    ],
+)
+def test_a_table_for_esptool_that_could_not_work_is_refused(old: str, new: str, found: str) -> None:
+    with pytest.raises(ProfileError, match=found):
+        parse_chip(fields(ESP.replace(old, new)))

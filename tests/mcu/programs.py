@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
+from simulator.mcu.esp_rom import EspRom
 from simulator.mcu.optiboot import Optiboot
 from simulator.mcu.pty import PtyPort
 from simulator.mcu.stm32_rom import F103, Stm32Model, Stm32Rom
@@ -29,7 +30,7 @@ def pty_avr() -> Optiboot:
 
 
 @contextmanager
-def on_pty(chip: Stm32Rom | Optiboot) -> Iterator[str]:
+def on_pty(chip: Stm32Rom | Optiboot | EspRom) -> Iterator[str]:
     """The name of a pty with this chip on it."""
     port = PtyPort(TimedWire(chip, paced=False))
     name = port.open()

@@ -50,7 +50,7 @@ def test_s1_a_chip_that_says_ok_and_writes_nothing(name: str) -> None:
 
 @without_slots
 @pytest.mark.parametrize("under_way", [False, True])
-def test_s2_a_chip_that_is_another_or_becomes_one_under_way(name: str, under_way: bool) -> None:  # noqa: FBT001
+def test_s2_a_chip_that_is_another_or_becomes_one_under_way(name: str, under_way: bool) -> None:  # noqa: FBT001  # a parameter
     def lie(lab: Lab) -> None:
         match only_chip(lab).chip:
             case Stm32Rom() as rom:
