@@ -16,6 +16,7 @@ from typing import Final
 from agent.errors import InstallError
 
 BLKFLSBUF: Final = 0x1261  # linux/fs.h: write back and forget the buffers of a block device
+FORGET: Final = os.POSIX_FADV_DONTNEED
 MOUNTS: Final = "/proc/self/mountinfo"
 
 
@@ -31,6 +32,7 @@ class LinuxBlockDevice:
         self._reader: int | None = None
         self._writer: int | None = None
         self._size_bytes: int | None = None
+        self._read_end = 0
 
     @property
     def size_bytes(self) -> int:
@@ -46,6 +48,7 @@ class LinuxBlockDevice:
         pieces: list[bytes] = []
         with self._translated("read"):
             descriptor = self._for_reading()
+            self._read_ahead(descriptor, offset, length_bytes)
             while length_bytes > 0:
                 piece = os.pread(descriptor, length_bytes, offset)
                 if not piece:
@@ -63,6 +66,8 @@ class LinuxBlockDevice:
             descriptor = self._for_writing()
             while rest:
                 count = os.pwrite(descriptor, rest, offset)
+                # What is dirty is not forgotten but begun to be written: a flush waits for less.
+                os.posix_fadvise(descriptor, offset, count, FORGET)
                 offset += count
                 rest = rest[count:]
 
@@ -92,6 +97,13 @@ class LinuxBlockDevice:
             if descriptor is not None:
                 os.close(descriptor)
         self._reader = self._writer = self._size_bytes = None
+
+    def _read_ahead(self, descriptor: int, offset: int, length_bytes: int) -> None:
+        """While one range is hashed the medium reads the one behind it, where ranges are read in order."""
+        end = offset + length_bytes
+        if offset == self._read_end:
+            os.posix_fadvise(descriptor, end, length_bytes, os.POSIX_FADV_WILLNEED)
+        self._read_end = end
 
     def _check_bounds(self, verb: str, offset: int, length_bytes: int) -> None:
         assert offset >= 0, "an offset counts from the start"
@@ -152,7 +164,7 @@ def mount_point(table: str, number: int) -> str | None:
 
 
 def _forget_cache(descriptor: int) -> None:
-    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.posix_fadvise(descriptor, 0, 0, FORGET)
     if stat.S_ISBLK(os.fstat(descriptor).st_mode):
         try:
             fcntl.ioctl(descriptor, BLKFLSBUF, 0)
