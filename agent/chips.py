@@ -7,7 +7,7 @@ be, for what a chip holds already is neither erased nor written. `docs/decisions
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Final, Protocol
 
@@ -138,14 +138,20 @@ class Chips:
                 image = self._image(chip, firmware)
                 check_runs(chip.settings, self._line(chip), self._pins(), image)
 
-    def settle(self, attempts: int = ATTEMPTS) -> None:
-        """To what belongs beside the system that is here to stay. Raises `MixedError` naming the rest."""
+    def settle(self, attempts: int = ATTEMPTS, replaced: Collection[str] = ()) -> None:
+        """To what belongs beside the system that is here to stay. Raises `MixedError` naming the rest.
+
+        A chip that is to be `replaced` and whose image from before is lost is left as it is, or no release
+        could ever mend it; what can meet was looked at in the plan.
+        """
         errors = []
         for chip in self._device.profile.microcontrollers:
             try:
                 self._settle(chip, attempts)
             except (FlashError, StateError) as error:
-                errors.append(f"chip {chip.name}: {error}")
+                lost = isinstance(error, (FlashRefusedError, StateError))
+                if not lost or chip.name not in replaced:
+                    errors.append(f"chip {chip.name}: {error}")
         if errors:
             raise MixedError("; ".join(errors))
 
@@ -204,8 +210,8 @@ class Chips:
         self._note(chip, begun if on_trial and not keep else ChipRecord(holds=firmware))
 
     def _fetch(self, planned: ChipInstallation, breathe: Callable[[], None]) -> None:
-        files, installation = self._device.world.files, planned.installation
-        if installation is None or files.read(planned.firmware.path) is not None:
+        installation = planned.installation
+        if installation is None or self._is_kept(planned.firmware):
             return
         repository, meter = self._device.world.repository, self._keeper.meter
         secret = self._device.encryption_key
@@ -221,6 +227,14 @@ class Chips:
     def _kept(self, firmware: Firmware) -> bytes | None:
         content, key = self._device.world.files.read(firmware.path), self._device.encryption_key
         return open_kept(key, firmware.sha256, content) if content is not None and key else content
+
+    def _is_kept(self, firmware: Firmware) -> bool:
+        """Whether its bytes are here and have not rotted."""
+        try:
+            content = self._kept(firmware)
+        except StateError:
+            return False
+        return content is not None and hashlib.sha256(content).hexdigest() == firmware.sha256
 
     def _learn(self, chip: Microcontroller) -> None:
         """Keep the image with which a chip came; one with two slots goes back by itself."""

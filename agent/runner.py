@@ -247,8 +247,9 @@ class Runner:
 
         Chips from a trial that was lost are put back first, whatever comes then.
         """
-        self._chips.settle()
-        if update.attempts >= self._device.profile.confirm.attempts_max:
+        used_up = update.attempts >= self._device.profile.confirm.attempts_max
+        self._chips.settle(replaced=() if used_up else [one.chip for one in update.chips])
+        if used_up:
             told = (
                 f"{update.attempts} trials ended without a verdict; the last one did not come back"
             )

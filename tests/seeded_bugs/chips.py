@@ -1,6 +1,6 @@
 """Microcontrollers from whose handling one safety rule was taken out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from agent.board import Microcontroller
 from agent.chips import Chips
@@ -82,8 +82,8 @@ class LeavesTheNewImage(Chips):
     def settled(self) -> bool:
         return True
 
-    def settle(self, attempts: int = 1) -> None:
-        del attempts
+    def settle(self, attempts: int = 1, replaced: Collection[str] = ()) -> None:
+        del attempts, replaced
 
 
 class ConfirmsBeforeTheChips(Runner):

@@ -1,0 +1,94 @@
+"""What a gateway keeps of its chips' images may rot; a release is what mends it."""
+
+import hashlib
+
+import pytest
+
+from agent.firmware import FOLDER
+from agent.report import Outcome
+from simulator.image import Behaviour
+from simulator.lab import Lab
+from simulator.trace import Line
+from tests.stories.gateways import small_lab
+
+READABLE = pytest.mark.parametrize("name", ["gateway-avr", "gateway-stm32"])
+
+
+def rot_kept_images(lab: Lab, *, of_the_release: bool) -> None:
+    """The image that the update brings, or else all others."""
+    journal, files = lab.device.journal, lab.device.board.files
+    assert journal is not None, "the journal is whole"
+    assert journal.update is not None, "an update is under way"
+    new = {planned.firmware.path for planned in journal.update.chips}
+    for path in files.names(FOLDER):
+        if (path in new) == of_the_release:
+            files.content[path] = b"rotten"
+
+
+@READABLE
+def test_a_release_mends_a_chip_whose_image_from_before_is_lost(name: str) -> None:
+    lab = small_lab(name)
+
+    def rot(line: Line) -> None:
+        if line.event == "unhealthy":
+            rot_kept_images(lab, of_the_release=False)
+
+    lab.device.trace.sink = rot
+    lab.ship(Behaviour.FAILS_CHECKS, chips=True)
+    lab.device.run_until_quiet()
+    assert lab.operator.outcomes() == [Outcome.FAILED]  # mixed: nobody has the image from before
+    lab.ship(number=3, chips=True)
+    lab.device.run_until_quiet()
+    assert lab.operator.endings() == [Outcome.FAILED, Outcome.CONFIRMED]
+    assert lab.chips_hold(3)
+
+
+@READABLE
+def test_a_release_without_images_does_not_hide_a_lost_one(name: str) -> None:
+    lab = small_lab(name)
+
+    def rot(line: Line) -> None:
+        if line.event == "unhealthy":
+            rot_kept_images(lab, of_the_release=False)
+
+    lab.device.trace.sink = rot
+    lab.ship(Behaviour.FAILS_CHECKS, chips=True)
+    lab.device.run_until_quiet()
+    lab.ship(number=3)
+    lab.device.run_until_quiet()
+    assert lab.operator.endings() == [Outcome.FAILED, Outcome.FAILED]
+    assert lab.device.slot == "a"
+
+
+@READABLE
+def test_a_kept_image_that_rotted_before_the_trial_is_fetched_again(name: str) -> None:
+    lab = small_lab(name)
+
+    def rot(line: Line) -> None:
+        if line.event == "installed":
+            rot_kept_images(lab, of_the_release=True)
+
+    lab.device.trace.sink = rot
+    lab.ship(chips=True)
+    lab.device.run_until_quiet()
+    assert lab.operator.endings() == [Outcome.REVERTED]
+    assert lab.chips_hold(0)
+    lab.device.trace.sink = None
+    lab.operator.reissue("rollout-2")
+    lab.operator.publish()
+    lab.operator.notify()
+    lab.device.run_until_quiet()
+    assert lab.operator.endings() == [Outcome.REVERTED, Outcome.CONFIRMED]
+    assert lab.chips_hold(2)
+
+
+@READABLE
+def test_a_leftover_that_rotted_does_not_stand_for_the_image(name: str) -> None:
+    lab = small_lab(name)
+    (chip,) = lab.profile.microcontrollers
+    digest = hashlib.sha256(lab.chip_file(chip, 2)).hexdigest()
+    lab.device.board.files.content[f"{FOLDER}/{digest}"] = b"rotten"
+    lab.ship(chips=True)
+    lab.device.run_until_quiet()
+    assert lab.operator.endings() == [Outcome.CONFIRMED]
+    assert lab.chips_hold(2)
