@@ -16,7 +16,6 @@ from typing import Final
 from agent.errors import InstallError
 
 BLKFLSBUF: Final = 0x1261  # linux/fs.h: write back and forget the buffers of a block device
-FORGET: Final = os.POSIX_FADV_DONTNEED
 MOUNTS: Final = "/proc/self/mountinfo"
 
 
@@ -66,8 +65,6 @@ class LinuxBlockDevice:
             descriptor = self._for_writing()
             while rest:
                 count = os.pwrite(descriptor, rest, offset)
-                # What is dirty is not forgotten but begun to be written: a flush waits for less.
-                os.posix_fadvise(descriptor, offset, count, FORGET)
                 offset += count
                 rest = rest[count:]
 
@@ -164,7 +161,7 @@ def mount_point(table: str, number: int) -> str | None:
 
 
 def _forget_cache(descriptor: int) -> None:
-    os.posix_fadvise(descriptor, 0, 0, FORGET)
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
     if stat.S_ISBLK(os.fstat(descriptor).st_mode):
         try:
             fcntl.ioctl(descriptor, BLKFLSBUF, 0)
