@@ -2,7 +2,7 @@
 
 from tests.core.payloads import WINDOW, Bench, make_bench, noise
 
-COUNT = 64
+COUNT = 128
 
 
 def bench_with(held: range) -> Bench:
@@ -33,4 +33,4 @@ def test_a_few_gaps_are_found_exactly() -> None:
 
 
 def test_after_many_misses_the_same_content_is_found_within_four_windows() -> None:
-    assert written(bench_with(range(41, COUNT))) == set(range(44))
+    assert written(bench_with(range(101, COUNT))) == set(range(104))
