@@ -80,17 +80,35 @@ def dial(address: Address, timeout_s: float) -> ssl.SSLSocket:
     context = client_context(address.authority, ssl.SSLSocket, BrokerError)
     load_identity(context, address.certificate, address.key, BrokerError)
     try:
-        plain = socket.create_connection((address.host, address.port), timeout=timeout_s)
+        # A name in bytes stays as it is; one in letters would load half a mebibyte of Unicode tables.
+        host = address.host.encode("ascii" if address.host.isascii() else "idna")
+        plain = _connected(host, address.port, timeout_s)
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            secured = context.wrap_socket(plain, server_hostname=address.host)
+            secured = context.wrap_socket(plain, server_hostname=host)
         except OSError:
             plain.close()
             raise
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise BrokerError(_explain(address, error)) from error
     secured.setblocking(False)
     return secured
+
+
+def _connected(host: bytes, port: int, timeout_s: float) -> socket.socket:
+    """A connection to the first of the host's addresses that answers."""
+    failure: OSError = OSError("it has no address")
+    for family, kind, protocol, _, where in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        plain = socket.socket(family, kind, protocol)
+        plain.settimeout(timeout_s)
+        try:
+            plain.connect(where)
+        except OSError as error:
+            plain.close()
+            failure = error
+        else:
+            return plain
+    raise failure
 
 
 def place(address: Address) -> str:
@@ -105,7 +123,7 @@ def short(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def _explain(address: Address, error: OSError) -> str:
+def _explain(address: Address, error: OSError | UnicodeError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return (
             f"{place(address)}: a certificate for {address.host} from {address.authority} was "
@@ -114,6 +132,10 @@ def _explain(address: Address, error: OSError) -> str:
         )
     if isinstance(error, ssl.SSLError):
         return f"{place(address)} does not speak TLS as expected ({short(error)})"
+    if isinstance(error, UnicodeError):
+        return (
+            f"{place(address)}: the name of a host was expected; correct broker.host in agent.toml"
+        )
     if isinstance(error, TimeoutError):
         return f"{place(address)} does not answer; check the network and its firewall"
     return (
