@@ -2,6 +2,7 @@
 
     python -m benchmarks.bench                        a small pair of images, made on the spot; minutes
     python -m benchmarks.bench --images DIR           DIR/v1.ext4 and DIR/v1.squashfs against all others
+    python -m benchmarks.bench growth --images DIR    images that are made there, up to 4 GiB
     python -m benchmarks.bench --images DIR encode --pair release.ext4 --tool xdelta3     one step of it
 
 What is in the results is not measured again by `encode`, whose steps take hours; all else is.
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from agent.release import Image
-from benchmarks import encoders, installers
+from benchmarks import encoders, growth, installers
 from benchmarks.pair import Pair
 from benchmarks.rauc import RaucService
 from benchmarks.results import FOLDER, Results
@@ -126,12 +127,18 @@ def measure(options: argparse.Namespace, pairs: list[Pair], results: Results) ->
 def main() -> None:
     """Measure, and write the results."""
     parser = argparse.ArgumentParser(description="updates beside those of other tools")
-    parser.add_argument("section", nargs="?", choices=SECTIONS, help="default: all")
+    parser.add_argument(
+        "section", nargs="?", choices=(*SECTIONS, "growth"), help="default: all but growth"
+    )
     parser.add_argument("--images", type=Path, metavar="DIR", help="default: a small pair")
     parser.add_argument("--pair", default="", metavar="NAME", help="such as release.ext4")
     parser.add_argument("--tool", default="", metavar="NAME", help="one of the section's tools")
     parser.add_argument("--runs", type=int, default=RUNS, help="of each installer (default: 3)")
     options = parser.parse_args()
+    if options.section == "growth":
+        with tempfile.TemporaryDirectory(prefix="lockgate-bench-", dir=options.images) as name:
+            growth.measure(Path(name), Results(FOLDER / "growth.json").load())
+        return
     if options.images is not None:
         images = options.images.absolute()
         results = Results(FOLDER / "debian.json").load()

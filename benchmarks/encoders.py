@@ -19,7 +19,7 @@ XDELTA: Final = "xdelta3"
 CASYNC: Final = "casync, 64 KiB chunks"
 ZCHUNK: Final = "zchunk"
 ZSYNC: Final = "zsync"
-WHOLE: Final = "whole image, zstd -19"
+WHOLE: Final = "whole image, zstd -12"
 SECTION: Final = "encode"
 XDELTA_SOURCE_MAX: Final = 2_000_000_000
 """xdelta3 takes no larger source buffer."""
@@ -46,7 +46,7 @@ def delta(pair: Pair) -> tuple[int | None, Cost]:
 def whole(pair: Pair) -> tuple[int | None, Cost]:
     """The image alone."""
     made = pair.made(f"{pair.name}.zst")
-    cost = run(("zstd", "-q", "-f", "-19", "-T2", str(pair.new), "-o", str(made)))
+    cost = run(("zstd", "-q", "-f", "-12", "-T2", str(pair.new), "-o", str(made)))
     return made.stat().st_size, cost
 
 

@@ -12,7 +12,7 @@ from typing import Final, Self
 from benchmarks.pair import Pair
 
 START_TIMEOUT_S: Final = 10.0
-COMPRESSION: Final = "-comp zstd -Xcompression-level 9"
+COMPRESSION: Final = "-comp zstd -Xcompression-level 3"
 ADAPTIVE_BLOCKS: Final = " -b 64k"
 MANIFEST: Final = """[update]
 compatible=bench

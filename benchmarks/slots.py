@@ -1,7 +1,6 @@
 """Slots to install into: loop devices where this is root, plain files elsewhere."""
 
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,20 +26,25 @@ def slot(file: Path) -> Iterator[Path]:
         subprocess.run(["losetup", "--detach", str(device)], check=True)
 
 
-def make_slot(file: Path, length_bytes: int) -> None:
-    """Fill a file with what no image holds, so that nobody finds anything there; durable on return."""
-    noise = Random(length_bytes).randbytes(min(PIECE_BYTES, length_bytes))
+def make_slot(file: Path, length_bytes: int, *, noise: bool = True) -> None:
+    """Fill a file with what no image holds, so that nobody finds anything there, or with zeros.
+
+    It stays the same file, which a loop device may stand for; durable on return.
+    """
+    piece = Random(length_bytes).randbytes(min(PIECE_BYTES, length_bytes)) if noise else b""
     mode = "r+b" if file.exists() else "wb"
     with file.open(mode) as out:
-        for start in range(0, length_bytes, PIECE_BYTES):
-            out.write(noise[: length_bytes - start])
+        if not noise:
+            out.truncate(0)
+        for start in range(0, length_bytes if noise else 0, PIECE_BYTES):
+            out.write(piece[: length_bytes - start])
         out.truncate(length_bytes)
         out.flush()
         os.fsync(out.fileno())
 
 
 def copy_image(image: Path, file: Path) -> None:
-    """A slot with an image, durable on return."""
-    shutil.copyfile(image, file)
+    """A slot with an image, with its holes; durable on return."""
+    subprocess.run(["cp", "--sparse=always", str(image), str(file)], check=True)
     with file.open("r+b") as out:
         os.fsync(out.fileno())

@@ -31,6 +31,7 @@ class Stage:
     standby: Path
     standby_file: Path
     scratch: Path
+    noise: bool
 
     @property
     def authority(self) -> Path:
@@ -47,8 +48,11 @@ Installer = Callable[[], Cost]
 
 
 @contextmanager
-def stage(pair: Pair) -> Iterator[Stage]:
-    """The server and both slots, for the length of this context. Peers need root for their devices."""
+def stage(pair: Pair, *, noise: bool = True) -> Iterator[Stage]:
+    """The server and both slots, for the length of this context. Peers need root for their devices.
+
+    The standby slot holds noise before each installation, or has been erased.
+    """
     if os.geteuid() != 0:
         raise SystemExit("installers are measured on loop devices: run this as root")
     scratch = pair.work / "stage"
@@ -65,9 +69,9 @@ def stage(pair: Pair) -> Iterator[Stage]:
         server = stack.enter_context(WebServer(pair.served, scratch / "web", *names))
         files = scratch / "active", scratch / "standby"
         copy_image(pair.old, files[0])
-        make_slot(files[1], pair.new.stat().st_size)
+        make_slot(files[1], pair.new.stat().st_size, noise=noise)
         devices = [stack.enter_context(slot(file)) for file in files]
-        yield Stage(pair, fleet, server, devices[0], devices[1], files[1], scratch)
+        yield Stage(pair, fleet, server, devices[0], devices[1], files[1], scratch, noise)
 
 
 def rows(stage: Stage, section: str, installers: dict[str, Installer], runs: int) -> Iterator[Row]:
@@ -75,7 +79,7 @@ def rows(stage: Stage, section: str, installers: dict[str, Installer], runs: int
     found: dict[str, list[Row]] = {name: [] for name in installers}
     for _ in range(runs):
         for name, installer in installers.items():
-            make_slot(stage.standby_file, stage.pair.new.stat().st_size)
+            make_slot(stage.standby_file, stage.pair.new.stat().st_size, noise=stage.noise)
             before = stage.server.sent
             cost = installer()
             same(stage.standby, stage.pair.new)

@@ -26,7 +26,7 @@ def make_ext4(tree: Path, image: Path, size_mib: int) -> None:
     kind = ("-q", "-F", "-t", "ext4", "-b", "4096", "-m", "0", "-U", IDENTITY, "-L", "rootfs")
     content = ("-E", options, "-O", "^has_journal", "-d", str(tree))
     command = ("mke2fs", *kind, *content, str(part), f"{size_mib}M")
-    subprocess.run(command, env=environment, check=True)
+    subprocess.run(command, env=environment, check=True, capture_output=True)
     script = "".join(line for inode in _used_inodes(part) for line in _times(inode))
     setting = ("debugfs", "-w", "-f", "/dev/stdin", str(part))
     subprocess.run(

@@ -1,0 +1,99 @@
+"""How cost grows: with the size of an image, and with the share of it that changed.
+
+The images are made here: one window in eight has content that half compresses, the others are zeros, as in
+a partition with room to spare. What changed is spread over all of the content, in blocks of 4 KiB.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from benchmarks import encoders, installers
+from benchmarks.measure import Cost, run
+from benchmarks.pair import Pair
+from benchmarks.results import Results, Row, with_cost
+from benchmarks.stage import rows, stage
+
+SECTION: Final = "growth"
+MIB: Final = 1024 * 1024
+SIZES_MIB: Final = (64, 256, 1024, 4096)
+USUAL_SHARE: Final = 0.1
+SHARES: Final = (0.001, 0.01, 0.1, 1.0)
+USUAL_MIB: Final = 256
+FILLED_EVERY: Final = 8
+WINDOW_BYTES: Final = 256 * 1024
+BLOCK_BYTES: Final = 4096
+SYMBOLS: Final = 48
+"""Of 256: what makes a byte compress to about seven tenths."""
+
+
+def points() -> list[tuple[int, float]]:
+    """Size in MiB and share changed, each pair once."""
+    sizes = [(size, USUAL_SHARE) for size in SIZES_MIB]
+    return sizes + [(USUAL_MIB, share) for share in SHARES if share != USUAL_SHARE]
+
+
+def name_of(size_mib: int, share: float) -> str:
+    """The pair's name in the results."""
+    return f"{size_mib} MiB, {share:.1%} changed"
+
+
+def make_pair(folder: Path, size_mib: int, share: float) -> tuple[Pair, int]:
+    """Both images of a point, as sparse files; and how many bytes of the new one changed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    old, new = folder / "old.img", folder / "new.img"
+    chance = np.random.default_rng(size_mib)
+    changed = 0
+    with old.open("wb") as one, new.open("wb") as other:
+        for start in range(0, size_mib * MIB, FILLED_EVERY * WINDOW_BYTES):
+            content = chance.integers(0, SYMBOLS, WINDOW_BYTES, np.uint8)
+            blocks = content.reshape(-1, BLOCK_BYTES).copy()
+            picked = chance.random(len(blocks)) < share
+            blocks[picked] = chance.integers(0, SYMBOLS, (int(picked.sum()), BLOCK_BYTES), np.uint8)
+            changed += int(picked.sum()) * BLOCK_BYTES
+            for file, filled in ((one, content), (other, blocks)):
+                file.seek(start)
+                file.write(filled.tobytes())
+        for file in (one, other):
+            file.truncate(size_mib * MIB)
+    return Pair(old, new, folder / "work"), changed
+
+
+def measure_point(folder: Path, size_mib: int, share: float, results: Results) -> None:
+    """Encode and install one pair; four rows."""
+    pair, changed = make_pair(folder, size_mib, share)
+    row = Row(
+        SECTION, name_of(size_mib, share), "", image_bytes=size_mib * MIB, changed_bytes=changed
+    )
+    for tool, encoder in (("encode full", encoders.full), ("encode delta", encoders.delta)):
+        length_bytes, cost = encoder(pair)
+        results.put(_row(row, tool, length_bytes, cost))
+    image = pair.image(pair.new)
+    if image is None:
+        raise SystemExit("the encoder left no note")
+    payloads = {"install full": image.payloads[:1], "install delta": image.payloads}
+    with stage(pair, noise=False) as here:
+        for tool, offered in payloads.items():
+            installer = installers.lockgate(here, replace(image, payloads=offered))
+            for found in rows(here, SECTION, {tool: installer}, 1):
+                results.put(
+                    replace(
+                        found, pair=row.pair, image_bytes=row.image_bytes, changed_bytes=changed
+                    )
+                )
+
+
+def _row(row: Row, tool: str, length_bytes: int | None, cost: Cost) -> Row:
+    return with_cost(replace(row, tool=tool, length_bytes=length_bytes), cost)
+
+
+def measure(work: Path, results: Results, sizes_mib: tuple[int, ...] = SIZES_MIB) -> None:
+    """All points up to the largest of these sizes."""
+    for size_mib, share in points():
+        if size_mib in sizes_mib:
+            folder = work / "growth"
+            run(("rm", "-rf", str(folder)))
+            measure_point(folder, size_mib, share, results)
+            run(("rm", "-rf", str(folder)))
