@@ -11,6 +11,7 @@ import select
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,6 +32,8 @@ SLICE_S: Final = 0.02
 """The library's timeout: how much later than its deadline a read from a network port may end."""
 READ_BYTES: Final = 4096
 WRITE_S: Final = 10.0
+WITHOUT_WRITE_TIMEOUT: Final = "rfc2217://"
+"""There the library has none, and refuses to be asked for one."""
 DISCARDS_MAX: Final = 64
 TTY_CLASS: Final = "/sys/class/tty"
 WITHOUT_PARITY: Final = frozenset(("bcm2835-aux-uart",))
@@ -159,10 +162,13 @@ class LinuxSerialLine:
 
     def _opened(self, settings: LineSettings) -> serial.Serial:
         port = serial.serial_for_url(self._name, do_not_open=True, timeout=SLICE_S)
-        port.write_timeout = WRITE_S
+        if not self._name.startswith(WITHOUT_WRITE_TIMEOUT):
+            port.write_timeout = WRITE_S
         port.baudrate = settings.baud
         port.parity = PARITIES[settings.parity]
-        port.open()
+        with warnings.catch_warnings():  # the library's RFC 2217 names its thread in an old way
+            warnings.simplefilter("ignore", DeprecationWarning)
+            port.open()
         hurry = getattr(port, "set_low_latency_mode", None)
         if hurry is not None:
             with suppress(OSError, ValueError, NotImplementedError):

@@ -14,6 +14,7 @@ from simulator.mcu.mcuboot_chip import make_chip as make_mcuboot_chip
 from simulator.mcu.optiboot import Optiboot
 from simulator.mcu.pty import PtyPort
 from simulator.mcu.pump import always
+from simulator.mcu.rfc2217 import Rfc2217Port
 from simulator.mcu.smp_server import SmpServer
 from simulator.mcu.stm32_rom import F103, G071, Stm32Rom
 from simulator.mcu.tcp import TcpPort
@@ -38,6 +39,12 @@ def add_mcu(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     carrier = parser.add_mutually_exclusive_group(required=True)
     carrier.add_argument("--pty", action="store_true", help="on a pseudo-terminal; prints its name")
     carrier.add_argument("--tcp", type=int, metavar="PORT", help="on 127.0.0.1, 0 for a free port")
+    carrier.add_argument(
+        "--rfc2217",
+        type=int,
+        metavar="PORT",
+        help="the same, with baud rate, parity, DTR (reset) and RTS (boot pin)",
+    )
     parser.add_argument("--paced", action="store_true", help="bytes take their time on the wire")
     parser.add_argument("--instant", action="store_true", help="flash and start-up take no time")
     parser.add_argument(
@@ -74,6 +81,9 @@ def run_mcu(options: argparse.Namespace) -> int:
     if options.pty:
         port = PtyPort(wire, resets_on_open=resets_on_open)
         where = port.open()
+    elif options.rfc2217 is not None:
+        port = Rfc2217Port(wire)
+        where = f"rfc2217://127.0.0.1:{port.open(options.rfc2217)}"
     else:
         port = TcpPort(wire, LineSettings(BAUD), resets_on_open=resets_on_open)
         where = f"socket://127.0.0.1:{port.open(options.tcp)}"

@@ -54,8 +54,12 @@ class TcpPort:
             with connection:
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self.connections += 1
-                if self.resets_on_open():
-                    self.wire.reset(time.monotonic())
-                pump(self.wire, connection.fileno(), lambda: self.settings, stop)
+                self.carry(connection, stop)
             return not stop()
         return False
+
+    def carry(self, connection: socket.socket, stop: Stop) -> None:
+        """Serve one client to its end."""
+        if self.resets_on_open():
+            self.wire.reset(time.monotonic())
+        pump(self.wire, connection.fileno(), lambda: self.settings, stop)

@@ -11,6 +11,7 @@ from typing import Final
 from simulator.mcu.esp_rom import EspRom
 from simulator.mcu.optiboot import Optiboot
 from simulator.mcu.pty import PtyPort
+from simulator.mcu.rfc2217 import Rfc2217Port
 from simulator.mcu.stm32_rom import F103, Stm32Model, Stm32Rom
 from simulator.mcu.tcp import TcpPort
 from simulator.mcu.wire import TimedWire
@@ -45,6 +46,15 @@ def on_tcp(chip: Stm32Rom | Optiboot) -> Iterator[str]:
     number = port.open()
     with _served(port):
         yield f"socket://127.0.0.1:{number}"
+
+
+@contextmanager
+def on_rfc2217(chip: Stm32Rom | Optiboot | EspRom) -> Iterator[str]:
+    """The address of a port that carries parity and control lines to this chip."""
+    port = Rfc2217Port(TimedWire(chip, paced=False))
+    number = port.open()
+    with _served(port):
+        yield f"rfc2217://127.0.0.1:{number}"
 
 
 @contextmanager

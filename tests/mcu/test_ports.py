@@ -19,9 +19,10 @@ from agent.flash.stm32_uart import Stm32Settings
 from agent.interfaces import LineSettings, Parity
 from agent.linux.gpio import LinuxGpioPins
 from agent.linux.serial_line import LinuxSerialLine
-from simulator.mcu.stm32_rom import F103
+from simulator.mcu.optiboot import Optiboot
+from simulator.mcu.stm32_rom import F103, Stm32Rom
 from tests.flash.chips import avr_image, avr_settings, held, stm32_image, stm32_settings
-from tests.mcu.programs import on_pty, on_tcp, pty_avr, pty_stm32
+from tests.mcu.programs import on_pty, on_rfc2217, on_tcp, pty_avr, pty_stm32
 
 PLAIN = LineSettings(115_200)
 
@@ -29,6 +30,13 @@ PLAIN = LineSettings(115_200)
 def without_parity() -> ChipSettings:
     """Ptys and sockets have none."""
     settings = stm32_settings(F103, entry=NoEntry())
+    assert isinstance(settings.protocol, Stm32Settings)
+    return replace(settings, protocol=replace(settings.protocol, parity=Parity.NONE))
+
+
+def with_lines_without_parity() -> ChipSettings:
+    """What a real ROM does not understand."""
+    settings = stm32_settings(F103)
     assert isinstance(settings.protocol, Stm32Settings)
     return replace(settings, protocol=replace(settings.protocol, parity=Parity.NONE))
 
@@ -44,6 +52,24 @@ def test_an_stm32_is_flashed_over_a_socket() -> None:
     chip, image = pty_stm32(), stm32_image()
     with on_tcp(chip) as port:
         flash_chip(without_parity(), LinuxSerialLine(port), image)
+    assert held(chip, image)
+
+
+def test_an_stm32_is_entered_by_control_lines_and_flashed_with_parity_over_rfc2217() -> None:
+    chip, image = Stm32Rom(program_is_real=False, boot0=False), stm32_image(1500)
+    with on_rfc2217(chip) as port:
+        flash_chip(stm32_settings(F103), LinuxSerialLine(port), image)
+        assert held(chip, image)
+        assert not chip.boot0
+        assert chip.in_application
+        with pytest.raises(FlashLineError, match="parity"):
+            flash_chip(with_lines_without_parity(), LinuxSerialLine(port), image, attempts=1)
+
+
+def test_an_avr_is_reset_by_dtr_over_rfc2217() -> None:
+    chip, image = Optiboot(program_is_real=False), avr_image(400)
+    with on_rfc2217(chip) as port:
+        flash_chip(avr_settings(), LinuxSerialLine(port), image)
     assert held(chip, image)
 
 
