@@ -14,6 +14,7 @@ is either whole or cannot start.
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from agent.errors import InstallError
@@ -38,6 +39,8 @@ Where one window in so many is held, or more, hardly any of these is then fetche
 """
 LOOK_EVERY: Final = 4
 FREED_BYTES: Final = 4 * 1024 * 1024
+LOOK_AHEAD: Final = 256
+"""So many windows at most are asked for at once."""
 SIGNS_BYTES: Final = 512
 SUPERBLOCK: Final = (1024, 1536)
 """The sector in which ext4 and erofs are known; the first sector is free there."""
@@ -109,6 +112,22 @@ def _write(parts: list["Part"]) -> None:
         part.write_first()  # a cut between two parts: the other one still cannot start
 
 
+class Looking:
+    """Decides where a slot is looked at: seldom where it holds something else for long.
+
+    What a cut left was written in order, so it is found whole: one hit and all are looked at again.
+    """
+
+    def __init__(self) -> None:
+        self._misses = 0
+
+    def holds(self, number: int, look: Callable[[], bool]) -> bool:
+        """Whether a window is there; False also for one that is not looked at."""
+        held = (self._misses < MISSES_IN_A_ROW or number % LOOK_EVERY == 0) and look()
+        self._misses = 0 if held else self._misses + 1
+        return held
+
+
 class Part:
     """One part of the slot while it is written."""
 
@@ -132,7 +151,10 @@ class Part:
         self._first_cost_bytes = 0
         self._flushed_bytes = 0
         self._waiting_bytes = 0
-        self._misses = 0
+        self._records_seen = Looking()
+        self._others_seen = Looking()
+        self._wanted = [True]
+        self._run_last = -1
 
     def read_index(self) -> None:
         """Fetch the index, check it, and see that the image fits."""
@@ -182,7 +204,7 @@ class Part:
     def write_body(self) -> None:
         """Fetch the first window, which comes first on the wire; write all the others, then flush."""
         self._flushed_bytes = self._supply.fetched_bytes
-        self._first = self._supply.window(0)
+        self._first = self._supply.window(0, self._last_of_run(0))
         self._first_cost_bytes = self._supply.fetched_bytes - self._flushed_bytes
         for number, entry in enumerate(self._entries[1:], start=1):
             self._bring(number, entry)
@@ -190,17 +212,39 @@ class Part:
         self._flush()
 
     def _bring(self, number: int, entry: WindowEntry) -> None:
-        """Make the slot hold one window.
-
-        What a cut left was written in order, so it is found whole: one hit and all are looked at again.
-        """
-        look = self._misses < MISSES_IN_A_ROW or number % LOOK_EVERY == 0
-        content = self._supply.at_hand(number)
-        if look and (self._holds(entry) if content is None else self._has(entry, content)):
-            self._misses = 0
+        """Make the slot hold one window."""
+        if not self._is_wanted(number):
             return
-        self._misses += 1
-        self._put(entry.offset, self._supply.window(number) if content is None else content)
+        content = self._supply.at_hand(number)
+        if self._supply.travels(number):
+            self._put(entry.offset, self._supply.window(number, self._last_of_run(number)))
+        elif content is None:  # the base is not what it was
+            if not self._others_seen.holds(number, partial(self._holds, entry)):
+                self._put(entry.offset, self._supply.window(number))
+        elif not self._others_seen.holds(number, partial(self._has, entry, content)):
+            self._put(entry.offset, content)
+
+    def _is_wanted(self, number: int) -> bool:
+        """False when the slot was found to hold the window. Those that do not travel are looked at later."""
+        while len(self._wanted) <= number:
+            ahead = len(self._wanted)
+            entry = self._entries[ahead]
+            held = self._supply.travels(ahead) and self._records_seen.holds(
+                ahead, partial(self._holds, entry)
+            )
+            self._wanted.append(not held)
+        return self._wanted[number]
+
+    def _last_of_run(self, number: int) -> int:
+        """The last window before the next one that the slot holds, as far as is looked ahead.
+
+        So a request ends where nothing more is wanted, and no server sends what is thrown away.
+        """
+        if number > self._run_last:
+            end = min(number + LOOK_AHEAD, len(self._entries))
+            held = (at for at in range(number + 1, end) if not self._is_wanted(at))
+            self._run_last = next(held, end) - 1
+        return self._run_last
 
     def check_body(self) -> None:
         """Read back everything but the first window and match it, with that one, against the image."""

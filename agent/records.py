@@ -100,12 +100,14 @@ class Records:
         self._fetch(length - 1, 1, length)
         self.close()
 
-    def record(self, entry: WindowEntry, *, alone: bool = False) -> bytes:
-        """One record, checked; `alone` when the one behind it is not expected to be asked for."""
-        end = entry.record_offset + entry.record_length
-        content = self._fetch(
-            entry.record_offset, entry.record_length, end if alone else self._payload.length_bytes
-        )
+    def record(self, entry: WindowEntry, end: int | None = None) -> bytes:
+        """One record, checked. What is asked for goes up to `end`: nothing behind that is expected to be.
+
+        A server sends ahead what was asked for, and the device pays for it.
+        """
+        own_end = entry.record_offset + entry.record_length
+        wanted_end = self._payload.length_bytes if end is None else max(own_end, end)
+        content = self._fetch(entry.record_offset, entry.record_length, wanted_end)
         self.fetched_bytes += len(content)
         if hashlib.sha256(content).digest() != entry.record_sha256:
             self.close()  # what follows on this stream is as wrong

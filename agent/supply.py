@@ -115,10 +115,18 @@ class Supply:
             case _:
                 assert_never(entry.kind)
 
-    def window(self, number: int) -> bytes:
-        """The bytes of one window, checked against its SHA-256."""
-        content = None if number == self._missed else self._from_delta(number)
-        return self._from_full(number) if content is None else content
+    def travels(self, number: int) -> bool:
+        """Whether a window has a record, so that it must be fetched."""
+        assert self._index is not None, "the index is read first"
+        return self._index.entries[number].record_length > 0
+
+    def window(self, number: int, last: int | None = None) -> bytes:
+        """The bytes of one window, checked against its SHA-256.
+
+        `last` is the last one of those that will be asked for without a gap; None when all will be.
+        """
+        content = None if number == self._missed else self._from_delta(number, last)
+        return self._from_full(number, last) if content is None else content
 
     def close(self) -> None:
         """Stop fetching."""
@@ -135,7 +143,7 @@ class Supply:
     def _base_is_another(self) -> bool:
         return self._misses > max(MISSES_MAX, self._hits)
 
-    def _from_delta(self, number: int) -> bytes | None:
+    def _from_delta(self, number: int, last: int | None = None) -> bytes | None:
         delta, index = self._delta, self._index
         if delta is None or index is None:
             return None
@@ -146,7 +154,7 @@ class Supply:
 
         def fetch(entry: WindowEntry) -> bytes:
             self._around.spend(entry.record_length)
-            return delta.record(entry)
+            return delta.record(entry, _end_of(index, number, last))
 
         try:
             content = make_window(entry, fetch, self._gather)
@@ -174,13 +182,15 @@ class Supply:
             case _:
                 assert_never(reference.source)
 
-    def _from_full(self, number: int) -> bytes:
+    def _from_full(self, number: int, last: int | None) -> bytes:
         entry = self._entry_of_full(number)
         alone = self._delta is not None and not self._base_is_another
 
         def fetch(entry: WindowEntry) -> bytes:
             self._around.spend(entry.record_length)
-            return self._full.record(entry, alone=alone)
+            index = self._full_index
+            assert index is not None, "the entry is from it"
+            return self._full.record(entry, _end_of(index, number, number if alone else last))
 
         content = make_window(entry, fetch, self._gather)
         if content is None:
@@ -202,3 +212,11 @@ class Supply:
             f"payload {self._blob[:16]}: the same windows as in the delta were expected, others found; "
             "publish both anew"
         )
+
+
+def _end_of(index: PayloadIndex, number: int, last: int | None) -> int | None:
+    """Where the records of these windows end in the payload; None when no window is the last one."""
+    if last is None:
+        return None
+    ends = (one.record_offset + one.record_length for one in index.entries[number : last + 1])
+    return max(ends)

@@ -2,7 +2,7 @@
 
 from tests.core.payloads import WINDOW, Bench, make_bench, noise
 
-COUNT = 128
+COUNT = 160
 
 
 def bench_with(held: range) -> Bench:
