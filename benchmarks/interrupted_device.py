@@ -88,7 +88,8 @@ class LossyStorage:
     def _note(self, written_bytes: int) -> None:
         """Let others know also when this process is killed."""
         self._written_bytes += written_bytes
-        self.counted.write_bytes(self._written_bytes.to_bytes(8, "little"))
+        with self.counted.open("r+b" if self.counted.exists() else "xb") as file:
+            file.write(self._written_bytes.to_bytes(8, "little"))  # one write: whole, or as it was
 
 
 def install(device: Device) -> int:
