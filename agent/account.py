@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Final
 
 from agent.device import Device
+from agent.errors import LimitError
 from agent.install import Meter
 from agent.journal import Journal, Tried
 from agent.report import Outcome, Report, Status, clean, report_id
@@ -67,6 +68,15 @@ def alarm(device: Device, journal: Journal, code: str, detail: str) -> Report:
         time=_time_word(device),
         agent=VERSION,
     )
+
+
+def with_hold(device: Device, journal: Journal, update: Update, error: LimitError) -> Journal:
+    """The journal with why the update waits, and a report of it when that is news."""
+    if update.held.startswith(f"{error.code}: "):
+        return journal
+    held = clean(f"{error.code}: {error}")
+    told = alarm(device, journal, error.code, str(error))
+    return replace(journal, update=replace(update, held=held)).with_report(told)
 
 
 def past_of(device: Device, update: Update) -> Tried:

@@ -15,6 +15,9 @@ SPREAD: Final = 0.1
 """The part of the regular interval by which devices drift apart."""
 
 
+HOLD_SPREAD_S_MAX: Final = 900.0
+
+
 class Agenda:
     """The next check, and the next try of an update that is under way."""
 
@@ -91,6 +94,11 @@ class Agenda:
         self._failures += 1
         self._step_due_s = self._clock.monotonic_s() + pause_s
         self._check_due_s = max(self._step_due_s, self._earliest_s())
+
+    def hold(self, again_s: float) -> None:
+        """The owner's limits hold the update up: go on after so long, not all devices at once."""
+        spread_s = min(again_s * SPREAD, HOLD_SPREAD_S_MAX)
+        self._step_due_s = self._clock.monotonic_s() + again_s + self._random.uniform(0.0, spread_s)
 
     def refused(self) -> None:
         """A check failed in a way that time does not mend: the regular time, unless a notice comes."""

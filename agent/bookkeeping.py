@@ -29,6 +29,14 @@ def accepted(rollout: Rollout, target: SlotName) -> Update:
     )
 
 
+def consented(journal: Journal) -> Journal:
+    """Someone at the device asks for the update that is under way, if one is."""
+    update = journal.update
+    if update is None or update.finished:
+        return journal
+    return replace(journal, update=replace(update, consented=True))
+
+
 def going_back(previous: Installed, target: SlotName, token: str) -> Update:
     """The beginning of a trial of what ran before; no rollout asked for it."""
     return Update(

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from agent.errors import ConfigError
+from agent.limits import NO_LIMITS, LimitSettings, Metered, OnMetered
 from agent.strict import Fields, Refusal, load_toml
 
 SCHEMA: Final = 1
 FILE_BYTES_MAX: Final = 64 * 1024
+DAY_BYTES_MIN: Final = 64 * 1024
+RATE_MIN: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,7 @@ class Config:
     timing: TimingSettings
     reboot: RebootSettings
     encryption: EncryptionSettings = NO_ENCRYPTION
+    limits: LimitSettings = NO_LIMITS
     courier: CourierSettings = SERVICE_MANAGER
 
 
@@ -121,6 +125,7 @@ def parse_config(content: bytes, source: str) -> Config:
         timing=_timing(fields.table("timing")),
         reboot=_reboot(fields.table("reboot")),
         encryption=_encryption(fields),
+        limits=_limits(fields),
         courier=_courier(fields),
     )
     fields.done()
@@ -192,6 +197,29 @@ def _encryption(fields: Fields) -> EncryptionSettings:
     table = fields.table("encryption")
     settings = EncryptionSettings(key=table.text("key"))
     table.done()
+    return settings
+
+
+def _limits(fields: Fields) -> LimitSettings:
+    if "limits" not in fields:
+        return NO_LIMITS
+    table, none = fields.table("limits"), NO_LIMITS
+    settings = LimitSettings(
+        day_bytes_max=table.integer("day_bytes_max", 0, default=0),
+        update_bytes_max=table.integer("update_bytes_max", 0, default=0),
+        rate_bytes_per_s=table.integer("rate_bytes_per_s", 0, default=0),
+        metered=Metered(table.choice("metered", *Metered)) if "metered" in table else none.metered,
+        on_metered=OnMetered(table.choice("on_metered", *OnMetered))
+        if "on_metered" in table
+        else none.on_metered,
+        memory_min_mib=table.integer("memory_min_mib", 0, 1024 * 1024, default=0),
+        temperature_max_celsius=table.integer("temperature_max_celsius", 0, 150, default=0),
+        low_priority=table.boolean("low_priority", default=False),
+    )
+    table.done()
+    for key, least in (("day_bytes_max", DAY_BYTES_MIN), ("rate_bytes_per_s", RATE_MIN)):
+        if 0 < table.raw.get(key, 0) < least:
+            table.refuse(key, f"0 for no limit, or at least {least} was expected")
     return settings
 
 

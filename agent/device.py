@@ -15,6 +15,7 @@ from agent.interfaces import BlockDevice, SystemFacts, World
 from agent.journal import Installed, Journal
 from agent.metadata import MetadataSession, session
 from agent.policy import DeviceFacts
+from agent.restraint import Restraint
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,8 @@ class Device:
     facts: SystemFacts
     encryption_key: bytes = field(default=b"", repr=False)
     """The private key (PEM) to which payloads may be encrypted; empty without one."""
+    restraint: Restraint | None = None
+    """Keeps the owner's limits; None where nobody set any."""
 
     def check_board(self) -> None:
         """Refuse to run with another board's profile. Raises `ProfileError`."""

@@ -218,6 +218,53 @@ class PairError(RefusedError):
     exit_status = 42
 
 
+class UpdateBudgetError(RefusedError):
+    """An update needs more bytes than the owner of this device allows for one."""
+
+    code = "refused-budget"
+    exit_status = 43
+
+
+class LimitError(UpdateError):
+    """The owner's limits hold an update up; it goes on by itself, after `again_s` or when asked to."""
+
+    code = "limit"
+    exit_status = 60
+    retry = Retry.LATER
+
+    def __init__(self, message: str, *, again_s: float = 900.0) -> None:
+        super().__init__(message)
+        self.again_s = again_s
+
+
+class BudgetError(LimitError):
+    """What may be fetched in a day is spent."""
+
+    code = "limit-budget"
+    exit_status = 61
+
+
+class MeteredError(LimitError):
+    """The link costs money by the byte, and the update may not be fetched over such a one."""
+
+    code = "limit-metered"
+    exit_status = 62
+
+
+class LowMemoryError(LimitError):
+    """Too little memory is available for an installation."""
+
+    code = "limit-memory"
+    exit_status = 63
+
+
+class HeatError(LimitError):
+    """The device is too hot for an installation."""
+
+    code = "limit-temperature"
+    exit_status = 64
+
+
 class ConfigError(UpdateError):
     """`agent.toml`, or a file that it names, is not as it must be."""
 

@@ -190,6 +190,19 @@ class CheckResult:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """How things are just now; None where nobody knows.
+
+    `metered` says whether the link to the network costs money by the byte. `temperature_celsius` is that of
+    the hottest place that is measured.
+    """
+
+    memory_available_bytes: int | None = None
+    temperature_celsius: float | None = None
+    metered: bool | None = None
+
+
 class System(Protocol):
     """The running operating system."""
 
@@ -206,6 +219,14 @@ class System(Protocol):
 
         Raises `BootControlError` when the request is refused.
         """
+        ...
+
+    def conditions(self, *, ask_link: bool) -> Conditions:
+        """Memory and temperature now; the link too when it is asked for, which takes longer."""
+        ...
+
+    def make_way(self, *, low: bool) -> None:
+        """Work at the lowest priority from here on, or as before again, where the system lets it."""
         ...
 
     def progress(self, status: str) -> None:

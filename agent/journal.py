@@ -190,6 +190,9 @@ def _update(fields: Fields) -> Update:
         fetched_bytes=fields.integer("fetched_bytes", 0),
         written_bytes=fields.integer("written_bytes", 0),
         chips=tuple(_chip(row) for row in fields.tables("chips")) if "chips" in fields else (),
+        security=fields.boolean("security", default=False),  # older journals lack these three
+        consented=fields.boolean("consented", default=False),
+        held=fields.text("held", ""),
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Final, assert_never
 
 from agent import floor
-from agent.account import past_of, report_of
+from agent.account import past_of, report_of, with_hold
 from agent.board import SlotName, other
 from agent.bookkeeping import (
     accepted,
@@ -21,13 +21,13 @@ from agent.bookkeeping import (
     without_target,
 )
 from agent.chip_memory import remember
-from agent.chip_plan import plan_chips
 from agent.chips import LEAVING_ATTEMPTS, Chips
 from agent.device import Device
 from agent.errors import (
     BootControlError,
     FetchError,
     FlashError,
+    LimitError,
     MixedError,
     Retry,
     TrustError,
@@ -36,12 +36,14 @@ from agent.errors import (
 from agent.health import Verdict, examine
 from agent.install import Install, Job, Meter, install
 from agent.journal import Journal, store
+from agent.limits import NO_LIMITS
 from agent.moves import Hooks as Hooks  # noqa: PLC0414  # its users know it from here
 from agent.moves import Move as Move  # noqa: PLC0414  # as above
 from agent.moves import Narrator
 from agent.moves import Reboot as Reboot  # noqa: PLC0414  # as above
-from agent.plan import make_plan
+from agent.planning import plan_update
 from agent.policy import Proceed, decide, halted
+from agent.restraint import Restraint
 from agent.rollout import Rollout
 from agent.update import Event, State, Update, advance, resume
 
@@ -67,6 +69,8 @@ class Runner:
         self.journal = journal
         self.meter = Meter()
         self._interrupted = False
+        self._looked_s = 0.0
+        self._restraint = device.restraint or Restraint(device.world, NO_LIMITS)
         self._chips = Chips(device, self, Narrator(device.world, hooks).say)
 
     @property
@@ -107,8 +111,11 @@ class Runner:
                 boot.confirm(update.target)
             self._apply(Move(update, event))
 
-    def accept(self, rollout: Rollout) -> None:
-        """Begin: a cut after this goes on with the same rollout, one before it decides again."""
+    def accept(self, rollout: Rollout, *, consented: bool = False) -> None:
+        """Begin: a cut after this goes on with the same rollout, one before it decides again.
+
+        `consented` says that someone at the device asked for it.
+        """
         boot = self._device.boot
         booted = boot.booted()
         if booted != boot.default():
@@ -119,7 +126,7 @@ class Runner:
         if boot.armed():  # left by an update that failed while it armed; its slot is written next
             boot.disarm()
         target = other(booted)
-        update = accepted(rollout, target)
+        update = replace(accepted(rollout, target), consented=consented)
         self.meter, self._interrupted = Meter(), False
         self.record(replace(self.journal, update=update))
 
@@ -188,34 +195,20 @@ class Runner:
                 or halted(update.rollout, update.reissue, session.halts())
             ):
                 return self._stopped(update)
-            release, manifest_sha256 = session.release(update.release)
-            known = self.journal.installed.get(other(update.target))
-            plan = make_plan(
-                release,
-                rollout,
-                self._device.profile,
-                self._device.sizes(update.target),
-                known.images if known else {},
-                has_key=bool(self._device.encryption_key),
-            )
-            chips = plan_chips(
-                release,
-                self._device.profile,
-                known.chips if known else {},
-                self.journal.chips,
-                self._device.running(self.journal).counter,
-                has_key=bool(self._device.encryption_key),
-            )
-        self._chips.check_ways_back(chips)
-        planned = replace(update, installations=plan, chips=chips, manifest_sha256=manifest_sha256)
+            planned = plan_update(self._device, self.journal, update, rollout, session)
+        self._chips.check_ways_back(planned.chips)
         return Move(planned, Event.PLAN_MADE)
 
     def _install(self, update: Update) -> Move:
         """A cut leaves a standby slot that cannot start, or is whole; running it again resumes."""
-        if self._interrupted and not self._still_wanted(update):
+        device, hold = self._device, self._restraint.hold(update)
+        now_s = device.world.clock.monotonic_s()
+        rested = hold is None or now_s - self._looked_s >= device.config.timing.check_every_s
+        if self._interrupted and rested and not self._still_wanted(update):
             return self._stopped(update)
         self._interrupted = True
-        device = self._device
+        if hold is not None:
+            raise hold
         jobs = tuple(
             Job(
                 installation,
@@ -226,14 +219,16 @@ class Runner:
             for installation in update.installations
         )
         self.meter.done_bytes = 0
-        self._install_images(jobs, device.world.repository, self.meter, self._breathe)
-        self._chips.prepare(update, self._breathe)
+        with self._restraint.at_work(update, jobs, self._breathe) as breathe:
+            self._install_images(jobs, device.world.repository, self.meter, breathe)
+            self._chips.prepare(update, breathe)
         self._interrupted = False
         return Move(
             replace(
                 update,
                 fetched_bytes=self.meter.fetched_bytes,  # of this boot, with all that failed
                 written_bytes=self.meter.written_bytes,
+                held="",
             ),
             Event.IMAGES_INSTALLED,
         )
@@ -264,6 +259,7 @@ class Runner:
 
         A newer release that this device would take ends an update which cannot be fetched for good.
         """
+        self._looked_s = self._device.world.clock.monotonic_s()
         try:
             with self._device.session() as session:
                 rollouts, halts = session.rollouts(), session.halts()
@@ -349,6 +345,9 @@ class Runner:
     def _given_up(self, update: Update, error: UpdateError) -> Move:
         """Give up what time cannot mend; raise the error again when it may."""
         in_target = self._device.boot.booted() == update.target
+        if isinstance(error, LimitError):
+            self.record(with_hold(self._device, self.journal, update, error))
+            raise error
         if isinstance(error, FetchError) or (update.state is State.UNHEALTHY and in_target):
             raise error
         if isinstance(error, TrustError) and update.state is State.ACCEPTED:

@@ -9,14 +9,24 @@ from agent import journal as journals
 from agent.account import alarm, same_news, status_of
 from agent.agenda import Agenda
 from agent.board import BoardProfile
+from agent.bookkeeping import consented
 from agent.config import Config
 from agent.device import Device
-from agent.errors import BrokerError, MixedError, NoticeError, Retry, StateError, UpdateError
+from agent.errors import (
+    BrokerError,
+    LimitError,
+    MixedError,
+    NoticeError,
+    Retry,
+    StateError,
+    UpdateError,
+)
 from agent.health import Verdict
 from agent.interfaces import World
 from agent.journal import Journal
 from agent.link import Link
 from agent.mending import journal_anew, mend_floor
+from agent.opening import open_device
 from agent.outlook import Looked
 from agent.pieces import PIECES, MakeRunner, Pieces
 from agent.policy import Decision, Defer, Proceed, decide
@@ -95,30 +105,6 @@ class Service:
             return shift.work(deadline_s)
         except StopAskedError:
             return shift.leave()
-
-
-def open_device(
-    world: World,
-    config: Config,
-    profile: BoardProfile,
-    root_of_trust: bytes,
-    pieces: Pieces = PIECES,
-    *,
-    encryption_key: bytes = b"",
-) -> Device:
-    """The device as it runs now. Raises `ProfileError` when this is another board."""
-    facts = world.system.facts()
-    device = pieces.device(
-        world=world,
-        config=config,
-        profile=profile,
-        root_of_trust=root_of_trust,
-        boot=pieces.boot_control(profile, world.storage, facts),
-        facts=facts,
-        encryption_key=encryption_key,
-    )
-    device.check_board()
-    return device
 
 
 class Shift:
@@ -290,21 +276,23 @@ class Shift:
                 self._device.policy_facts(self._runner.journal, hurry=self._hurry),
                 now,
             )
-        self._hurry = False  # answered now; a check that failed leaves it asked
+        hurry, self._hurry = self._hurry, False  # answered now; a check that failed leaves it asked
         self._detail = "; ".join(reason.sentence for reason in decision.reasons[:2])
         until = decision.until if isinstance(decision, Defer) else None
         self._agenda.checked(now=now, until=until)
         if self._resting is not None and settled and not isinstance(decision, Proceed):
             self._resting.looked = Looked(now, session.next_root, session.expires, until)
         if isinstance(decision, Proceed):
-            self._runner.accept(decision.rollout)
+            self._runner.accept(decision.rollout, consented=hurry)
         self._show(self._runner.journal)
         return decision
 
     def _put_off(self, error: UpdateError) -> None:
         """An error that ended a turn: said once, tried again when that may help."""
         self._detail = f"{error.code}: {error}"
-        if error.retry is Retry.LATER or self._runner.update is not None:
+        if isinstance(error, LimitError):
+            self._agenda.hold(error.again_s)
+        elif error.retry is Retry.LATER or self._runner.update is not None:
             self._agenda.failed()
         else:
             self._agenda.refused()
@@ -379,6 +367,7 @@ class Shift:
                 self._agenda.hurry()
             case Verb.INSTALL:
                 self._hurry = True
+                self._runner.record(consented(self._runner.journal))
                 self._agenda.hurry()
             case Verb.DEFER:
                 self._runner.record(replace(self._runner.journal, deferred_until=request.until))

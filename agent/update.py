@@ -93,7 +93,8 @@ class Update:
     `manifest_sha256` pins the release: the same name cannot come to mean something else in between.
     `boot_id` is that of the boot in which the trial was armed, or of the last one that was asked to
     leave it. `failures` counts installations that did not end, or boots into an unhealthy trial;
-    `attempts` counts trials.
+    `attempts` counts trials. `security` is what the signed release says of itself, `consented` means that
+    someone at the device asked for it, `held` says why it waits, if it does.
     """
 
     id: str
@@ -113,6 +114,9 @@ class Update:
     fetched_bytes: int = 0
     written_bytes: int = 0
     chips: tuple[ChipInstallation, ...] = ()
+    security: bool = False
+    consented: bool = False
+    held: str = ""
 
     @property
     def finished(self) -> bool:

@@ -66,6 +66,7 @@ class Lab:
         *,
         chips: bool = False,
         hosts: Hosts = ALL_HOSTS,
+        kind: str = "feature",
     ) -> None:
         """Release, roll out to everyone, publish and notify; with images for the `chips` or without."""
         name = str(number)
@@ -74,7 +75,7 @@ class Lab:
             ChipFile(chip.name, chip.hardware_id, self.chip_file(chip, number), hosts)
             for chip in (self.profile.microcontrollers if chips else ())
         ]
-        self.operator.release(name, number, self.profile.hardware_id, images, files)
+        self.operator.release(name, number, self.profile.hardware_id, images, files, kind=kind)
         self.operator.roll_out(f"rollout-{name}", name)
         self.operator.publish()
         self.operator.notify()

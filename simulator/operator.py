@@ -121,6 +121,8 @@ class Operator:
         hardware_id: str,
         parts: Mapping[str, bytes],
         chips: Iterable[ChipFile] = (),
+        *,
+        kind: str = "feature",
     ) -> Release:
         """Encode the images of one release for one kind of board; signed with the next publication."""
         images = [
@@ -131,7 +133,7 @@ class Operator:
             for chip in chips
         ]
         created = self.clock.true_time()
-        self.releases[name] = Release(name, counter, "feature", created, "", tuple(images))
+        self.releases[name] = Release(name, counter, kind, created, "", tuple(images))
         return self.releases[name]
 
     def _image(

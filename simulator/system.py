@@ -1,10 +1,11 @@
 """The operating system of a simulated board: what it says of itself depends on what was started."""
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from agent.errors import BootControlError
-from agent.interfaces import CheckResult, Clock, SystemFacts
+from agent.interfaces import CheckResult, Clock, Conditions, SystemFacts
 from simulator.faults import Faults, Health, Reboot
 from simulator.image import Behaviour
 from simulator.power import Power
@@ -13,6 +14,15 @@ from simulator.trace import Note, silent
 KINDS: Final = tuple(Reboot)
 FLAPS: Final = tuple(Health)
 CHECK_S: Final = 2.0
+
+
+Weather = Callable[[], Conditions]
+"""What surrounds a board at this moment."""
+
+
+def fair() -> Conditions:
+    """Nobody knows of anything that stands against an installation."""
+    return Conditions()
 
 
 @dataclass(slots=True)
@@ -29,6 +39,7 @@ class SimulatedSystem:
     power: Power
     faults: Faults = field(default_factory=Faults)
     note: Note = silent
+    weather: Weather = fair
     reboot_argument: str | None = None
     statuses: list[str] = field(default_factory=list)
 
@@ -58,6 +69,15 @@ class SimulatedSystem:
             self.note("! argument dropped", argument)
             argument = ""
         self.reboot_argument = argument
+
+    def conditions(self, *, ask_link: bool) -> Conditions:
+        """As the weather is now."""
+        found = self.weather()
+        return found if ask_link else replace(found, metered=None)
+
+    def make_way(self, *, low: bool) -> None:
+        """Note it."""
+        self.note("priority", "low" if low else "as before")
 
     def progress(self, status: str) -> None:
         """Remember the last things that the agent told its service manager."""

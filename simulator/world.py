@@ -27,7 +27,7 @@ from simulator.board import Boot, SimulatedBoard
 from simulator.faults import Faults
 from simulator.image import Behaviour
 from simulator.power import PowerCut
-from simulator.system import SimulatedSystem
+from simulator.system import SimulatedSystem, Weather, fair
 from simulator.trace import Trace
 
 RESTARTS_MAX: Final = 100
@@ -89,6 +89,7 @@ class DeviceSimulation:
     boots_max: int = BOOTS_MAX
     durations: Durations = Durations()
     pieces: Pieces = PIECES
+    weather: Weather = fair
     _boot: Boot | None = None
     _restarts: int = 0
 
@@ -186,6 +187,7 @@ class DeviceSimulation:
             self.board.power,
             self.faults,
             self.trace.note,
+            self.weather,
         )
         around = self.surroundings
         world = World(

@@ -66,6 +66,13 @@ NEXT_STEPS: Final[Mapping[str, str]] = MappingProxyType(
         "`hardware_id` in the board profile",
         "refused-pair": "the operator releases an image for the microcontroller in between, that works "
         "with the system before and after",
+        "refused-budget": "the owner of the device allows more in `limits` of agent.toml, or the operator "
+        "releases a smaller delta and issues the rollout again",
+        "limit": "nothing; `lockgate explain` says what it waits for",
+        "limit-budget": "nothing, it goes on the next day; `limits.day_bytes_max` in agent.toml allows more",
+        "limit-metered": "nothing, it waits for another link; `lockgate install` takes it over this one",
+        "limit-memory": "nothing, unless it stays so; then look at what holds the memory",
+        "limit-temperature": "nothing, unless it stays so; then look at the device's cooling and place",
         "config": "correct the file and the key that the message names, then run `lockgate doctor`",
         "profile": "correct the key that the message names, or name the profile of this board in "
         "agent.toml",

@@ -3,6 +3,7 @@
 import argparse
 from typing import Final
 
+from agent.bookkeeping import consented
 from agent.commands import outlook
 from agent.commands.by_hand import REBOOT_DUE, ByHand, is_terminal, refuse_trial
 from agent.commands.outlook import NOTHING_TO_DO
@@ -71,6 +72,7 @@ def _alone(options: argparse.Namespace, device: Device) -> int:
     update = hand.begin()
     if update is not None and update.state not in SETTLED:
         raise refuse_trial(update)
+    hand.runner.record(consented(hand.runner.journal))
     if update is None:
         reasons = _accept(device, hand)
         if reasons:
@@ -95,5 +97,5 @@ def _accept(device: Device, hand: ByHand) -> list[tuple[str, str]]:
         decision = decide(session.rollouts(), session.halts(), facts, device.now())
     if not isinstance(decision, Proceed):
         return [(reason.rollout, reason.sentence) for reason in decision.reasons]
-    hand.runner.accept(decision.rollout)
+    hand.runner.accept(decision.rollout, consented=True)
     return []

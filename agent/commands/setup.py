@@ -6,7 +6,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from agent.board import BoardProfile, TrybootSettings, UbootSettings, parse_profile
-from agent.commands.settings import FILE_BYTES_MAX, read_config, read_file
+from agent.commands.settings import (
+    FILE_BYTES_MAX,
+    read_config,
+    read_file,
+)
 from agent.config import Config
 from agent.device import Device
 from agent.errors import BusyError, ConfigError, InstallError, ProfileError
@@ -14,8 +18,8 @@ from agent.interfaces import Storage, World
 from agent.linux.lock import StateLock
 from agent.linux.wake import Waker
 from agent.linux.world import local_world, wake_path
+from agent.opening import open_device
 from agent.request import Request, leave
-from agent.service import open_device
 from agent.strict import Refusal, load_json
 
 

@@ -9,13 +9,20 @@ from typing import Final
 
 from agent.config import PathSettings, RebootSettings
 from agent.errors import BootControlError
-from agent.interfaces import CheckResult, SystemFacts
+from agent.interfaces import CheckResult, Conditions, SystemFacts
 from agent.linux.child import run_bounded
+from agent.linux.conditions import read_link, read_memory, read_temperature
 
 REBOOT_TIMEOUT_S: Final = 60.0
 FACT_BYTES_MAX: Final = 64 * 1024
 STATUS_LENGTH_MAX: Final = 200
 ARGUMENT: Final = "{argument}"
+THERMAL: Final = Path("/sys/class/thermal")
+LINK_FILE: Final = "metered"
+LOWEST: Final = 19
+IDLE: Final = "3"
+BEST_EFFORT: Final = "2"
+IONICE_TIMEOUT_S: Final = 10.0
 
 
 class LinuxSystem:
@@ -26,8 +33,11 @@ class LinuxSystem:
         paths: PathSettings,
         reboot: RebootSettings,
         environment: Mapping[str, str] = os.environ,
+        thermal: Path = THERMAL,
     ) -> None:
         self._process = Path(paths.process)
+        self._link_file = Path(paths.runtime) / LINK_FILE
+        self._thermal = thermal
         self._reboot = reboot
         self._environment = environment
 
@@ -105,6 +115,22 @@ class LinuxSystem:
             socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as notifier,
         ):
             notifier.sendto(f"READY=1\nWATCHDOG=1\nSTATUS={line}".encode(), address)
+
+    def conditions(self, *, ask_link: bool) -> Conditions:
+        """From `meminfo`, the thermal zones, and NetworkManager or the flag file `metered`."""
+        return Conditions(
+            memory_available_bytes=read_memory(self._process / "meminfo"),
+            temperature_celsius=read_temperature(self._thermal),
+            metered=read_link(self._link_file) if ask_link else None,
+        )
+
+    def make_way(self, *, low: bool) -> None:
+        """The nice value, and the idle class of input and output (ionice(1)), of this process."""
+        niceness, io_class = (LOWEST, IDLE) if low else (0, BEST_EFFORT)
+        with suppress(OSError):  # giving way needs no right, taking it back does
+            os.setpriority(os.PRIO_PROCESS, 0, niceness)
+        with suppress(OSError):
+            run_bounded(("ionice", "-c", io_class, "-p", str(os.getpid())), IONICE_TIMEOUT_S)
 
     def _firmware_word(self, name: str) -> int | None:
         """A 32-bit big-endian cell of the device tree, None where there is none."""

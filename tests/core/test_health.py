@@ -5,7 +5,7 @@ import pytest
 
 from agent.board import Check, ConfirmSettings
 from agent.health import PAUSE_S, Verdict, examine
-from agent.interfaces import CheckResult, SystemFacts
+from agent.interfaces import CheckResult, Conditions, SystemFacts
 from simulator.clock import SimulatedClock
 
 SETTINGS = ConfirmSettings(
@@ -41,6 +41,14 @@ class Patient:
     def reboot(self, argument: str) -> None:
         """Nobody asks."""
         raise AssertionError(argument)
+
+    def conditions(self, *, ask_link: bool) -> Conditions:
+        """Nobody asks."""
+        raise AssertionError(ask_link)
+
+    def make_way(self, *, low: bool) -> None:
+        """Nobody asks."""
+        raise AssertionError(low)
 
     def progress(self, status: str) -> None:
         """Remember it."""

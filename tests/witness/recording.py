@@ -12,7 +12,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agent.interfaces import BlockDevice, CheckResult, Files, Storage, System, SystemFacts
+from agent.interfaces import (
+    BlockDevice,
+    CheckResult,
+    Conditions,
+    Files,
+    Storage,
+    System,
+    SystemFacts,
+)
 from tests.witness.block_log import entry_count
 
 LOG_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
@@ -167,6 +175,14 @@ class RecordingSystem:
         """Recorded with its argument."""
         with self.log.call("System.reboot", argument):
             self.inner.reboot(argument)
+
+    def conditions(self, *, ask_link: bool) -> Conditions:
+        """The real ones."""
+        return self.inner.conditions(ask_link=ask_link)
+
+    def make_way(self, *, low: bool) -> None:
+        """The real one."""
+        self.inner.make_way(low=low)
 
     def progress(self, status: str) -> None:
         """The real one."""
