@@ -11,8 +11,11 @@ from agent.commands.overlay import OverlayFiles
 from agent.device import Device
 from agent.errors import StateError
 from agent.journal import Journal
+from agent.limits import Wish
 from agent.plan import make_plan
+from agent.planning import SECURITY
 from agent.policy import Decision, Defer, Proceed, Stay, decide
+from agent.restraint import Restraint
 from agent.strict import format_time
 from agent.update import Installation
 
@@ -28,6 +31,8 @@ class Outlook:
     target: SlotName
     plan: tuple[Installation, ...]
     under_way: str
+    held: str = ""
+    """Why the owner's limits would hold it up now."""
 
     @property
     def exit_status(self) -> int:
@@ -38,7 +43,10 @@ class Outlook:
 def without_traces(device: Device) -> Device:
     """The same device, whose own files are only written in memory."""
     world = replace(device.world, files=OverlayFiles(device.world.files))
-    return replace(device, world=world)
+    if device.restraint is None:
+        return replace(device, world=world)
+    world = replace(world, repository=device.restraint.unlimited)  # the service counts, not we
+    return replace(device, world=world, restraint=Restraint(world, device.config.limits))
 
 
 def load_journal(device: Device) -> Journal:
@@ -61,18 +69,29 @@ def look(device: Device, *, hurry: bool) -> Outlook:
         facts = device.policy_facts(journal, hurry=hurry)
         decision = decide(session.rollouts(), session.halts(), facts, now)
         plan: tuple[Installation, ...] = ()
+        held = ""
         if isinstance(decision, Proceed):
             release, _ = session.release(decision.rollout.release)
+            known = journal.installed.get(other(target))
             plan = make_plan(
                 release,
                 decision.rollout,
                 device.profile,
                 device.sizes(target),
+                known.images if known else {},
                 has_key=bool(device.encryption_key),
             )
+            held = _held(device, Wish(release.kind == SECURITY, hurry))
     update = journal.update
     under_way = "" if update is None or update.finished else update.state.value
-    return Outlook(decision, now, target, plan, under_way)
+    if update is not None and under_way:
+        held = update.held and _held(device, Wish(update.security, update.consented or hurry))
+    return Outlook(decision, now, target, plan, under_way, held)
+
+
+def _held(device: Device, wish: Wish) -> str:
+    hold = None if device.restraint is None else device.restraint.hold_for(wish)
+    return "" if hold is None else f"{hold.code}: {hold}"
 
 
 def document(device: Device, outlook: Outlook) -> dict[str, object]:
@@ -84,6 +103,7 @@ def document(device: Device, outlook: Outlook) -> dict[str, object]:
         "decision": decision_word(decision),
         "at": format_time(outlook.now),
         "under_way": outlook.under_way,
+        "held": outlook.held,
         "rollout": "" if rollout is None else rollout.id,
         "release": "" if rollout is None else rollout.release,
         "counter": 0 if rollout is None else rollout.counter,
@@ -113,6 +133,8 @@ def lines(device: Device, outlook: Outlook) -> list[str]:
     told = [_headline(outlook.decision)]
     if outlook.under_way:
         told.append(f"an update is under way already: {outlook.under_way}")
+    if outlook.held:
+        told.append(f"it waits: {outlook.held}")
     told += [
         f"  {reason.rollout}: {reason.sentence}" if reason.rollout else f"  {reason.sentence}"
         for reason in outlook.decision.reasons
@@ -121,9 +143,19 @@ def lines(device: Device, outlook: Outlook) -> list[str]:
         path = device.profile.slots[outlook.target].parts[one.part]
         told.append(
             f"  {one.part}: {size_words(one.length_bytes)} onto {path} (slot {outlook.target}), "
-            f"at most {size_words(one.payload.length_bytes)} to fetch"
+            f"{_forecast(one)}"
         )
     return told
+
+
+def _forecast(one: Installation) -> str:
+    """How much is fetched. A delta serves as far as the running slot is what was installed there."""
+    whole = size_words(one.payload.length_bytes)
+    if one.delta is None:
+        return f"at most {whole} to fetch"
+    return (
+        f"{size_words(one.delta.length_bytes)} to fetch as a delta from what runs, {whole} without"
+    )
 
 
 def _headline(decision: Decision) -> str:
@@ -146,5 +178,6 @@ def _image(device: Device, target: SlotName, one: Installation) -> dict[str, obj
         "length_bytes": one.length_bytes,
         "sha256": one.sha256,
         "payload_bytes": one.payload.length_bytes,
+        "delta_bytes": one.delta.length_bytes if one.delta else 0,
         "blob": one.payload.blob,
     }

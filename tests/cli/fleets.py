@@ -48,12 +48,15 @@ def release(
     begins: timedelta = timedelta(),
     hardware_id: str = HARDWARE,
     window_bytes: int = 64 * 1024,
+    bases: tuple[str, ...] = (),
 ) -> None:
     """Add release os-COUNTER and start a rollout of it to everyone; not published yet."""
     now = datetime.now(UTC)
     images = (ImageInput(hardware_id, "root", image),)
     encoding = Encoding(window_bytes=window_bytes)
-    request = ReleaseRequest(f"os-{counter}", counter, "feature", images, encoding=encoding)
+    request = ReleaseRequest(
+        f"os-{counter}", counter, "feature", images, encoding=encoding, bases=bases
+    )
     add_release(workspace, keys(workspace), request, now)
     wish = RolloutRequest(f"to-{counter}", f"os-{counter}", (PhaseWish(EVERYONE, begins),))
     start(workspace, keys(workspace), wish, now)
