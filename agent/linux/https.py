@@ -75,6 +75,10 @@ def metered_sockets(meter: Meter) -> type[ssl.SSLSocket]:
     """The class of sockets that report every read to this meter."""
 
     class MeteredSocket(ssl.SSLSocket):
+        def __del__(self) -> None:
+            """A connection that was kept for another request ends with the command that kept it."""
+            self.close()
+
         def recv_into(
             self,
             buffer: Any,  # noqa: ANN401  # any writable buffer; the standard library has no name for it
