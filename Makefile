@@ -58,8 +58,9 @@ noisy-line: setup ## flash over lines that lose or flip a byte in a thousand; MI
 fuzz: setup ## offer payloads with lies in them to an installation; FOR=180 for another time
 	@.venv/bin/python -m tests.payload.fuzz --seconds $(or $(FOR),180)
 
-bench-idle: setup ## measure what the agent costs while nothing happens
-	@.venv/bin/python benchmarks/bench_idle.py
+bench-idle: setup ## measure what the agent costs while nothing happens, beside RAUC, SWUpdate and Mender
+	@scripts/system-packages benchmarks
+	@.venv/bin/python -m benchmarks.bench_idle
 
 bench-serial: setup system-packages ## measure flashing over serial lines, beside stm32flash, avrdude and smpmgr
 	@.venv/bin/python -m benchmarks.bench_serial

@@ -1,43 +1,43 @@
-"""What waiting for a notice costs: memory, threads and wake-ups of the agent and of two yardsticks.
+"""What waiting for a notice costs, and a notice about nothing: this agent, two yardsticks and its peers.
 
-Each program holds one MQTT session over mutual TLS with a real mosquitto and does nothing else. Run it
-as `python -m benchmarks.bench_idle [--seconds N] [--json]`; a keepalive is 60 s, so that wake-ups per
-minute want 120 seconds or more.
+Lockgate and the yardsticks hold one MQTT session over mutual TLS with a real mosquitto. Run it as `python -m
+benchmarks.bench_idle [--seconds N] [--json]`; a keepalive is 60 s, so that wake-ups want 60 seconds or more.
 """
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from random import Random
 
-from benchmarks.idle_device import HOST, Place, enrolled, make_device, new_fleet
+from benchmarks.idle_cost import KIB_PER_MIB, Sample, memory, sample
+from benchmarks.idle_device import HOST, SLOT_BYTES, Fleet, Place, enrolled, make_device, new_fleet
+from benchmarks.idle_peers import environment, free_port, peers
 from fleet.broker_process import BrokerKind, BrokerProcess
+from fleet.notify import notify
 from fleet.server import HttpsServer
+from fleet.session import BrokerAddress
 
 TOPIC = "lockgate/simulated/notice"
 START_S = 2.0
-SETTLE_S = 5.0  # until the last session is open and the agent has made its first check
-KIB_PER_MIB = 1024
+PATIENCE_S = 60.0
+NOTICES = 10
+NOTICE_PAUSE_S = (
+    2.5  # longer than the shortest interval between two checks, which is one second here
+)
 SOON_S, NEVER_S = 1, 86_400
 LOCKGATE = (sys.executable, "-m", "agent")
+COURIER = "lockgate courier"
+ONE_PROCESS = "lockgate run, one process, after a check"
+UPDATED = "lockgate courier, after an update"
 Commands = dict[str, tuple[str, ...]]
 
-HOLD_SESSION = """
-from agent.config import BrokerSettings
-from agent.interfaces import Message
-from agent.linux.broker import MqttBroker
-broker = MqttBroker({settings!r}, "holder")
-broker.connect(({topic!r},), Message("lockgate/simulated/holder/presence", b"offline"))
-while broker.next_message(3600) is None:
-    pass
-"""
 BARE_PAHO = """
 import signal
 from paho.mqtt.client import Client
@@ -53,52 +53,60 @@ signal.pause()
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """One process at rest; memory in MiB."""
+    """One program at rest; memory in MiB, `times` of the courier's own memory."""
 
     name: str
     rss_mib: float
     pss_mib: float
+    own_mib: float
+    times: float
     threads: int
     wakeups_per_minute: float
     cpu_ms_per_minute: float
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """What the kernel has counted for a process so far."""
+class Results:
+    """All that was measured; CPU time of the courier and its children, in ms."""
 
-    switches: int
-    cpu_ms: float
+    rows: list[Usage]
+    notice_cpu_ms: float
+    news_cpu_ms: float
 
 
 def commands(folder: Path, place: Place) -> Commands:
-    """What is measured: the real service, and what there is to compare it with."""
-    waiting = make_device(folder / "waiting", place, NEVER_S)
+    """What is measured: the real programs, and what there is to compare them with."""
     checked = make_device(folder / "checked", place, SOON_S)
-    holder = place.broker(enrolled(folder / "holder", place))
     bare = place.broker(enrolled(folder / "bare", place))
     sub = place.broker(enrolled(folder / "sub", place))
     files = ("--cafile", sub.authority, "--cert", sub.certificate, "--key", sub.key)
     address = ("-h", HOST, "-p", str(place.broker_port), *files)
+    paho = (sys.executable, "-c", BARE_PAHO.format(own=bare, topic=TOPIC))
     return {
-        "lockgate run, before its first check": (*LOCKGATE, "--config", str(waiting), "run"),
-        "lockgate run, after a check": (*LOCKGATE, "--config", str(checked), "run"),
-        "MqttBroker alone": script(HOLD_SESSION.format(settings=holder, topic=TOPIC)),
-        "paho client with its thread": script(BARE_PAHO.format(own=bare, topic=TOPIC)),
+        COURIER: (*LOCKGATE, "--config", str(two_processes(folder / "courier", place)), "courier"),
+        ONE_PROCESS: (*LOCKGATE, "--config", str(checked), "run"),
+        "paho client with its thread": paho,
         "mosquitto_sub": ("mosquitto_sub", *address, "-q", "1", "-k", "60", "-t", TOPIC),
+        **peers(folder / "peers", free_port()),
     }
 
 
-def script(text: str) -> tuple[str, ...]:
-    """A few lines of Python as a command."""
-    return (sys.executable, "-c", text)
+def two_processes(folder: Path, place: Place) -> Path:
+    """A device whose courier starts the agent, and whose reboot is played."""
+    config = make_device(folder, place, SOON_S)
+    reboot = json.dumps([sys.executable, "-m", "benchmarks.idle_reboot", str(folder)])
+    agent = json.dumps([*LOCKGATE, "--config", str(config), "agent"])
+    text = config.read_text().replace('command = ["true"]', f"command = {reboot}")
+    config.write_text(f"{text}[courier]\nagent = {agent}\n")
+    return config
 
 
 @contextmanager
-def started(command: tuple[str, ...]) -> Iterator[int]:
+def started(command: tuple[str, ...], folder: Path) -> Iterator[int]:
     """A program from its start to the end of the measurement, by its number."""
     with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output)
+        own = environment(folder / "peers")
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=own)
         try:
             time.sleep(START_S)
             if process.poll() is not None:
@@ -110,69 +118,118 @@ def started(command: tuple[str, ...]) -> Iterator[int]:
             process.wait()
 
 
-def sample(pid: int) -> Sample:
-    """Voluntary switches and CPU time of all threads (proc_pid_status(5), proc_pid_stat(5))."""
-    switches = sum(
-        int(task.joinpath("status").read_text().split("\nvoluntary_ctxt_switches:")[1].split()[0])
-        for task in Path(f"/proc/{pid}/task").iterdir()
-    )
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    ticks = int(fields[11]) + int(fields[12])
-    return Sample(switches, ticks * 1000 / os.sysconf("SC_CLK_TCK"))
+def until(done: Callable[[], bool], what: str) -> None:
+    """Return when it is so."""
+    deadline_s = time.monotonic() + PATIENCE_S
+    while not done():
+        if time.monotonic() > deadline_s:
+            sys.exit(f"{what} was expected within {PATIENCE_S:g} s")
+        time.sleep(0.1)
 
 
 def usage(name: str, pid: int, before: Sample, seconds: float) -> Usage:
-    """What a process holds now and has done since."""
-    after = sample(pid)
-    memory = dict(
-        line.split(":", 1)
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
-    )
+    """What a program holds now and has done since; `times` is set later."""
+    after, held = sample(pid), memory(pid)
     return Usage(
         name=name,
-        rss_mib=round(int(memory["Rss"].split()[0]) / KIB_PER_MIB, 1),
-        pss_mib=round(int(memory["Pss"].split()[0]) / KIB_PER_MIB, 1),
-        threads=len(list(Path(f"/proc/{pid}/task").iterdir())),
+        rss_mib=round(held.rss / KIB_PER_MIB, 1),
+        pss_mib=round(held.pss / KIB_PER_MIB, 1),
+        own_mib=round(held.own / KIB_PER_MIB, 1),
+        times=0.0,
+        threads=after.threads,
         wakeups_per_minute=round((after.switches - before.switches) * 60 / seconds, 1),
         cpu_ms_per_minute=round((after.cpu_ms - before.cpu_ms) * 60 / seconds, 1),
     )
 
 
-def measure(seconds: float) -> list[Usage]:
-    """All programs side by side for this long."""
+def watched(running: dict[str, int], seconds: float) -> list[Usage]:
+    """All of these side by side for this long."""
+    began = time.monotonic()
+    before = {name: sample(pid) for name, pid in running.items()}
+    time.sleep(seconds)
+    lasted = time.monotonic() - began
+    return [usage(name, pid, before[name], lasted) for name, pid in running.items()]
+
+
+def notice_cost(place: Place, courier: int, prepare: Callable[[], None]) -> float:
+    """CPU time of all processes together for one of several notices, in ms."""
+    spent = 0.0
+    for _ in range(NOTICES):
+        prepare()
+        before = sample(courier).cpu_ms
+        notify(place.workspace, address=BrokerAddress(HOST, place.broker_port))
+        time.sleep(NOTICE_PAUSE_S)
+        spent += sample(courier).cpu_ms - before
+    return round(spent / NOTICES, 1)
+
+
+def update(folder: Path, fleet: Fleet, place: Place) -> None:
+    """Let the two-process device fetch, install, boot and confirm a release."""
+    fleet.release_to_all(Random(1).randbytes(SLOT_BYTES))
+    notify(place.workspace, address=BrokerAddress(HOST, place.broker_port))
+    device = folder / "courier"
+    until(lambda: "slot=b" in (device / "proc/cmdline").read_text(), "a boot of the new slot")
+    journal = device / "state/journal.json"
+    until(lambda: b'"confirmed"' in journal.read_bytes(), "a confirmed update")
+
+
+def measure(seconds: float) -> Results:
+    """Everything, in about two minutes and a half more than twice these seconds."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        workspace = new_fleet(folder / "fleet")
-        broker = stack.enter_context(BrokerProcess(workspace, port=0, kind=BrokerKind.MOSQUITTO))
-        server = stack.enter_context(HttpsServer(workspace, port=0))
-        place = Place(workspace, broker.port, f"https://{HOST}:{server.port}")
-        programs = commands(folder, place)
-        running = {name: stack.enter_context(started(line)) for name, line in programs.items()}
-        time.sleep(SETTLE_S)
-        if server.traffic.requests == 0:
-            sys.exit("the agent was expected to have asked for metadata by now")
-        began = time.monotonic()
-        before = {name: sample(pid) for name, pid in running.items()}
-        time.sleep(seconds)
-        lasted = time.monotonic() - began
-        return [usage(name, pid, before[name], lasted) for name, pid in running.items()]
+        fleet = new_fleet(folder / "fleet")
+        broker = BrokerProcess(fleet.workspace, port=0, kind=BrokerKind.MOSQUITTO)
+        stack.enter_context(broker)
+        server = stack.enter_context(HttpsServer(fleet.workspace, port=0))
+        place = Place(fleet.workspace, broker.port, f"https://{HOST}:{server.port}")
+        lines = commands(folder, place)
+        running = {name: stack.enter_context(started(line, folder)) for name, line in lines.items()}
+        until((folder / "courier/run/rest.json").exists, "an agent that rests")
+        rows = watched(running, seconds)
+        courier = running[COURIER]
+        notice_ms = notice_cost(place, courier, lambda: None)
+
+        def republish() -> None:
+            fleet.operator.publish()
+            fleet.publish()
+
+        news_ms = notice_cost(place, courier, republish)
+        update(folder, fleet, place)
+        time.sleep(NOTICE_PAUSE_S * 4)
+        rows[1:1] = watched({UPDATED: courier}, seconds)
+    return Results([compared(row, rows[0]) for row in rows], notice_ms, news_ms)
 
 
-def table(rows: list[Usage]) -> str:
+def compared(row: Usage, courier: Usage) -> Usage:
+    """With how many times the courier's memory it has."""
+    return Usage(**{**asdict(row), "times": round(row.own_mib / courier.own_mib, 2)})
+
+
+def table(results: Results) -> str:
     """The figures for people."""
-    line = "{:38} {:>8} {:>8} {:>8} {:>12} {:>10}"
-    head = line.format("", "RSS MiB", "PSS MiB", "threads", "wake-ups/min", "CPU ms/min")
-    return "\n".join([head, *(line.format(*asdict(row).values()) for row in rows)])
+    line = "{:41} {:>8} {:>8} {:>8} {:>6} {:>8} {:>12} {:>10}"
+    head = line.format(
+        "", "RSS MiB", "PSS MiB", "own MiB", "times", "threads", "wake-ups/min", "CPU ms/min"
+    )
+    rows = [line.format(*asdict(row).values()) for row in results.rows]
+    return "\n".join(
+        [
+            head,
+            *rows,
+            f"a notice about nothing new, all processes: {results.notice_cpu_ms} ms of CPU",
+            f"a notice about news for others, all processes: {results.news_cpu_ms} ms of CPU",
+        ]
+    )
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="What waiting for a notice costs.")
-    parser.add_argument("--seconds", type=float, default=30.0, help="how long to look, default 30")
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long to look, default 60")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
-    rows = measure(options.seconds)
-    print(json.dumps([asdict(row) for row in rows], indent=1) if options.json else table(rows))
+    results = measure(options.seconds)
+    print(json.dumps(asdict(results), indent=1) if options.json else table(results))
 
 
 if __name__ == "__main__":

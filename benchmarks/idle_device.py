@@ -15,6 +15,7 @@ from simulator.clock import SimulatedClock
 from simulator.operator import FLEET, Operator
 
 HOST = "localhost"
+HARDWARE = "lockgate,files"
 ENVIRONMENT_BYTES = 4096
 SLOT_BYTES = 1024 * 1024
 VARIABLES = {
@@ -101,7 +102,29 @@ class Place:
         )
 
 
-def new_fleet(folder: Path) -> Workspace:
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """A fleet's folder, and whoever signs what is published there."""
+
+    workspace: Workspace
+    operator: Operator
+
+    def publish(self) -> None:
+        """Let the servers have what the operator has."""
+        for path, content in self.operator.content.items():
+            file = self.workspace.public / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+
+    def release_to_all(self, content: bytes) -> None:
+        """Sign and publish a release of this image for every device."""
+        self.operator.release("os-2", 2, HARDWARE, {"root": content})
+        self.operator.roll_out("to-2", "os-2")
+        self.operator.publish()
+        self.publish()
+
+
+def new_fleet(folder: Path) -> Fleet:
     """A fleet with an authority and a published repository without a rollout."""
     folder.mkdir()
     workspace = Workspace(folder)
@@ -110,11 +133,9 @@ def new_fleet(folder: Path) -> Workspace:
     authority.create(workspace, settings)
     operator = Operator(SimulatedClock(start=datetime.now(UTC)), Hub())
     operator.open()
-    for path, content in operator.content.items():
-        file = workspace.public / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(content)
-    return workspace
+    fleet = Fleet(workspace, operator)
+    fleet.publish()
+    return fleet
 
 
 def enrolled(folder: Path, place: Place) -> Path:
