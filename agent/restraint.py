@@ -68,11 +68,19 @@ class Restraint:
         """What the device fetches from."""
         return self._world.repository if self._settings == NO_LIMITS else self._frugal
 
+    @property
+    def unlimited(self) -> Repository:
+        """The repository behind the limits, for whoever only looks."""
+        return self._world.repository
+
     def hold(self, update: Update) -> LimitError | None:
         """What stands against going on with this update now, if anything does."""
+        return self.hold_for(Wish(update.security, update.consented))
+
+    def hold_for(self, wish: Wish) -> LimitError | None:
+        """The same for an update of which only this is known."""
         if self._settings == NO_LIMITS:
             return None
-        wish = Wish(update.security, update.consented)
         asks = self._settings.metered is Metered.ASK_SYSTEM
         conditions = self._world.system.conditions(ask_link=asks)
         found = find_hold(self._settings, conditions, wish, was_hot=self._was_hot)

@@ -85,7 +85,7 @@ def look(device: Device, *, hurry: bool) -> Outlook:
     update = journal.update
     under_way = "" if update is None or update.finished else update.state.value
     if update is not None and under_way:
-        held = update.held and _held(device, Wish(update.security, update.consented or hurry))
+        held = _held(device, Wish(update.security, update.consented or hurry)) or update.held
     return Outlook(decision, now, target, plan, under_way, held)
 
 

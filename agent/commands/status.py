@@ -92,6 +92,7 @@ def _update(update: Update | None) -> dict[str, object] | None:
         "failures": update.failures,
         "length_bytes": sum(one.length_bytes for one in update.installations),
         "progress": PROGRESS[update.state],
+        "held": update.held,
     }
 
 
@@ -126,6 +127,7 @@ def _lines(document: dict[str, object], journal: Journal) -> list[str]:
             ("runs", f"release {document['release']}, slot {slot}{trial}" if slot else "unknown"),
             ("starts by default", f"slot {default}" if default else "unknown"),
             ("update", under_way),
+            ("waits", "" if update is None or update.finished else update.held),
             ("last", "" if last is None else past_words(last)),
             ("reports waiting", str(len(journal.reports))),
             ("deferred until", str(document["deferred_until"])),

@@ -38,6 +38,7 @@ class LinuxSystem:
         self._process = Path(paths.process)
         self._link_file = Path(paths.runtime) / LINK_FILE
         self._thermal = thermal
+        self._niceness = LOWEST
         self._reboot = reboot
         self._environment = environment
 
@@ -126,9 +127,11 @@ class LinuxSystem:
 
     def make_way(self, *, low: bool) -> None:
         """The nice value, and the idle class of input and output (ionice(1)), of this process."""
-        niceness, io_class = (LOWEST, IDLE) if low else (0, BEST_EFFORT)
+        io_class = IDLE if low else BEST_EFFORT
         with suppress(OSError):  # giving way needs no right, taking it back does
-            os.setpriority(os.PRIO_PROCESS, 0, niceness)
+            if low:
+                self._niceness = min(self._niceness, os.getpriority(os.PRIO_PROCESS, 0))
+            os.setpriority(os.PRIO_PROCESS, 0, LOWEST if low else self._niceness)
         with suppress(OSError):
             run_bounded(("ionice", "-c", io_class, "-p", str(os.getpid())), IONICE_TIMEOUT_S)
 
