@@ -1,20 +1,23 @@
 """Images for microcontrollers: what the command line says of them, and their entries in a manifest.
 
 The file goes as it is: Intel HEX, S-records, a raw binary or an MCUboot image, as the board profile says.
-Whether it is that, only devices with such a profile can tell; they do so before they switch anything.
+`chip_check` judges it here; devices do so again before they switch anything.
 """
 
 import hashlib
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from agent.board import parse_profile
 from agent.errors import ConfigError
+from agent.flash.select import ChipSettings
 from agent.payload import padded_bytes
 from agent.release import CHIP_IMAGE_BYTES_MAX, FIRMWARE, SLOTS, Hosts, Image
 from agent.strict import INTEGER_MAX, NAME
+from fleet.chip_check import check_chip_file, chips_of
 from fleet.payload import EncodedImage, Encoding, encode_full
 
 ANY: Final = "any"
@@ -29,12 +32,16 @@ class ChipInput:
     component: str
     path: Path
     hosts: Hosts
+    settings: ChipSettings | None = None
 
 
-def parse_chip_inputs(chips: list[str], hosts: list[str]) -> tuple[ChipInput, ...]:
+def parse_chip_inputs(
+    chips: list[str], hosts: list[str], profiles: list[str] | None = None
+) -> tuple[ChipInput, ...]:
     """`HARDWARE_ID:COMPONENT=FILE` and `COMPONENT=MIN-MAX` as the command line takes them.
 
-    Every chip needs its hosts, and nothing else may have any. Raises `ConfigError`.
+    Every chip needs its hosts, and nothing else may have any. Of each board profile at least one chip must
+    be meant. Raises `ConfigError`, and `ProfileError` for a profile.
     """
     ranges = dict(_hosts(text) for text in hosts)
     found = tuple(_chip(text, ranges) for text in chips)
@@ -44,7 +51,23 @@ def parse_chip_inputs(chips: list[str], hosts: list[str]) -> tuple[ChipInput, ..
     places = {(chip.hardware_id, chip.component) for chip in found}
     if len(places) != len(found) or len(ranges) != len(hosts):
         raise ConfigError("--chip, --hosts: each component may be given once")
+    for name in profiles or []:
+        found = _with_settings(found, name)
     return found
+
+
+def _with_settings(chips: tuple[ChipInput, ...], name: str) -> tuple[ChipInput, ...]:
+    try:
+        profile = parse_profile(Path(name).read_bytes(), name)
+    except OSError as error:
+        raise ConfigError(f"--chip-profile: {name}: cannot be read: {error.strerror}") from error
+    known = {(one.hardware_id, one.component): one.settings for one in chips_of(profile)}
+    if not known.keys() & {(chip.hardware_id, chip.component) for chip in chips}:
+        raise ConfigError(f"--chip-profile: {name}: a board with one of the --chip was expected")
+    return tuple(
+        replace(chip, settings=known.get((chip.hardware_id, chip.component), chip.settings))
+        for chip in chips
+    )
 
 
 def encode_chip(chip: ChipInput, folder: Path, encoding: Encoding) -> tuple[Image, EncodedImage]:
@@ -57,6 +80,7 @@ def encode_chip(chip: ChipInput, folder: Path, encoding: Encoding) -> tuple[Imag
         raise ConfigError(
             f"{chip.path}: 1 to {CHIP_IMAGE_BYTES_MAX} bytes were expected, {len(content)} found"
         )
+    check_chip_file(chip.path, content, chip.settings)
     whole = io.BytesIO(content.ljust(padded_bytes(len(content)), b"\0"))
     encoded = encode_full(whole, folder, encoding, lambda: None)
     image = Image(

@@ -119,6 +119,26 @@ def check_image(
     """
     if not keys:
         raise ConfigError("at least one public key was expected to check an MCUboot image with")
+    image, entries = _whole(content)
+    _check_signature(entries, image.hash, keys)
+    counter = image.security_counter or 0
+    if counter < security_counter_min:
+        raise RollbackError(
+            f"MCUboot image: a security counter of at least {security_counter_min} was expected, "
+            f"{counter} found; sign a newer image, the chip would not start this one"
+        )
+    return image
+
+
+def check_whole(content: bytes) -> McubootImage:
+    """What an image says of itself, whoever signed it: its form and its SHA-256 are right.
+
+    Raises `FlashImageError` and `TrustError`.
+    """
+    return _whole(content)[0]
+
+
+def _whole(content: bytes) -> tuple[McubootImage, Mapping[int, bytes]]:
     if not HEADER.size <= len(content) <= LENGTH_MAX_BYTES:
         _refuse(f"{HEADER.size} to {LENGTH_MAX_BYTES} bytes were expected, {len(content)} found")
     fields = HEADER.unpack_from(content)
@@ -136,15 +156,10 @@ def check_image(
     digest = hashlib.sha256(content[:signed_bytes]).digest()
     if entries.get(IMAGE_HASH) != digest:
         _distrust("its SHA-256 is not that of its content")
-    _check_signature(entries, digest, keys)
     counter = _security_counter(protected, entries)
-    if (counter or 0) < security_counter_min:
-        raise RollbackError(
-            f"MCUboot image: a security counter of at least {security_counter_min} was expected, "
-            f"{counter or 0} found; sign a newer image, the chip would not start this one"
-        )
     major, minor, revision, build = fields[6:10]
-    return McubootImage(f"{major}.{minor}.{revision}+{build}", digest, counter)
+    image = McubootImage(f"{major}.{minor}.{revision}+{build}", digest, counter)
+    return image, entries
 
 
 def _refuse(found: str) -> NoReturn:

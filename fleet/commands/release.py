@@ -142,6 +142,13 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
         metavar=HOSTS_METAVAR,
         help="the release counters of the systems that a chip's image works with; for each --chip",
     )
+    parser.add_argument(
+        "--chip-profile",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a board profile: judge the images of its chips as such a device will",
+    )
 
 
 def run(options: argparse.Namespace, workspace: Workspace) -> int:
@@ -167,7 +174,7 @@ def _add(options: argparse.Namespace, workspace: Workspace) -> int:
         notes=options.notes,
         encoding=Encoding(level=options.level, threads=max(0, options.threads)),
         bases=tuple(options.bases),
-        chips=parse_chip_inputs(options.chip, options.hosts),
+        chips=parse_chip_inputs(options.chip, options.hosts, options.chip_profile),
         heed_maps=not options.no_bmap,
         encrypt_to=tuple(options.encrypt_to),
     )
