@@ -90,6 +90,9 @@ class Source(IntEnum):
     """Nowhere: so many zeros. Its offset is 0."""
 
 
+SOURCES: Final = tuple(Source)
+
+
 def padded_bytes(length_bytes: int) -> int:
     """How long an image is with the zeros that fill its last sector: payloads have whole ones."""
     return -(-length_bytes // SECTOR_BYTES) * SECTOR_BYTES
@@ -121,7 +124,7 @@ class WindowEntry:
     def references(self) -> Iterator[Reference]:
         """The ranges whose bytes are gathered, one behind the other."""
         for source, length, offset in REFERENCE.iter_unpack(self.packed_references):
-            yield Reference(Source(source), length, offset)
+            yield Reference(SOURCES[source], length, offset)
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,18 +44,17 @@ class LinuxBlockDevice:
     def read(self, offset: int, length_bytes: int) -> bytes:
         """Exactly this many bytes."""
         self._check_bounds("read", offset, length_bytes)
-        pieces: list[bytes] = []
-        with self._translated("read"):
+        try:  # a delta has a hundred thousand of these, for which a context manager costs too much
             descriptor = self._for_reading()
             self._read_ahead(descriptor, offset, length_bytes)
-            while length_bytes > 0:
-                piece = os.pread(descriptor, length_bytes, offset)
-                if not piece:
-                    raise OSError(errno.EIO, f"it ends at byte {offset}, before its size")
-                pieces.append(piece)
-                offset += len(piece)
-                length_bytes -= len(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            content = os.pread(descriptor, length_bytes, offset)
+            if len(content) < length_bytes:
+                content += _read_rest(
+                    descriptor, length_bytes - len(content), offset + len(content)
+                )
+        except OSError as error:
+            raise self._refused("read", error) from error
+        return content
 
     def write(self, offset: int, content: bytes) -> None:
         """Hand bytes to the kernel; a cut before the next flush may lose any part of them."""
@@ -142,9 +141,12 @@ class LinuxBlockDevice:
         try:
             yield
         except OSError as error:
-            raise InstallError(
-                f"cannot {verb} {self._path}: {error.strerror or error}; {_advice(error)}"
-            ) from error
+            raise self._refused(verb, error) from error
+
+    def _refused(self, verb: str, error: OSError) -> InstallError:
+        return InstallError(
+            f"cannot {verb} {self._path}: {error.strerror or error}; {_advice(error)}"
+        )
 
 
 def mount_point(table: str, number: int) -> str | None:
@@ -158,6 +160,18 @@ def mount_point(table: str, number: int) -> str | None:
         if len(fields) > 4 and fields[2] == wanted:
             return fields[4]
     return None
+
+
+def _read_rest(descriptor: int, length_bytes: int, offset: int) -> bytes:
+    pieces: list[bytes] = []
+    while length_bytes > 0:
+        piece = os.pread(descriptor, length_bytes, offset)
+        if not piece:
+            raise OSError(errno.EIO, f"it ends at byte {offset}, before its size")
+        pieces.append(piece)
+        offset += len(piece)
+        length_bytes -= len(piece)
+    return b"".join(pieces)
 
 
 def _forget_cache(descriptor: int) -> None:
