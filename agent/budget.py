@@ -100,8 +100,9 @@ class Budget:
         """How many bytes may be fetched now, at least as many as are wanted; counted durably on return."""
         if not self.counts:
             return max(wanted_bytes, GRANT_BYTES)
+        spent = self._today()
         if self._idle < wanted_bytes:
-            spent, missing = self._today(), wanted_bytes - self._idle
+            missing = wanted_bytes - self._idle
             self._check(spent, missing, wanted_bytes)
             more = max(missing, min(self._room(spent), GRANT_BYTES - self._idle))
             self._store(_moved(spent, more))
@@ -110,8 +111,9 @@ class Budget:
         return granted
 
     def give_back(self, unused_bytes: int) -> None:
-        """So many of the granted bytes were not fetched; they go to whoever asks next."""
-        if self.counts:
+        """So many of the granted bytes were not fetched; they go to whoever asks next, that day."""
+        day = self._spent.day if self._spent else ""
+        if self.counts and self._today().day == day:
             self._idle += unused_bytes
 
     def note(self, fetched_bytes: int) -> None:
@@ -123,10 +125,10 @@ class Budget:
 
     def settle(self) -> None:
         """Count what was noted, give back what was granted and not used; durable on return."""
-        change = self._noted - self._idle
+        if self._noted or self._idle:
+            spent = self._today()
+            self._store(_moved(spent, self._noted - self._idle))
         self._noted = self._idle = 0
-        if change:
-            self._store(_moved(self._today(), change))
 
     def _room(self, spent: Spent) -> int:
         """How much may still be granted."""
@@ -162,13 +164,17 @@ class Budget:
         return min(max((tomorrow - now).total_seconds(), 1.0), 86400.0)
 
     def _today(self) -> Spent:
+        """What is spent of the day that it is now."""
         wall = self._dates.wall()
         today = wall.utc.astimezone(UTC).date().isoformat()
         spent = self._spent or load(self._files)
         if spent is None:  # nobody knows any more: as if all of today's were spent
             spent = Spent(day=today, day_bytes=self._settings.day_bytes_max)
-        self._spent = on_day(spent, today, vouched=wall.synchronised)
-        return self._spent
+        now = on_day(spent, today, vouched=wall.synchronised)
+        if now.day != spent.day:
+            self._idle = 0  # it was counted on a day that is over
+        self._spent = now
+        return now
 
     def _store(self, spent: Spent) -> None:
         document = {

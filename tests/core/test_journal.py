@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.encryption import SCHEME
 from agent.errors import StateError
 from agent.journal import (
     FILE,
@@ -17,11 +18,12 @@ from agent.journal import (
     load,
     store,
 )
+from agent.release import Encryption
 from agent.report import Outcome
 from agent.strict import encode_json
 from simulator.files import SimulatedFiles
 from simulator.power import Power
-from tests.core.samples import ALARM, JOURNAL, REPORT, TRIED, UPDATE
+from tests.core.samples import ALARM, JOURNAL, PAYLOAD, REPORT, TRIED, UPDATE
 
 ENCODED = encode(JOURNAL)
 
@@ -123,6 +125,24 @@ def test_a_body_that_lacks_a_part_is_no_journal(key: str) -> None:
 
 def test_a_body_without_an_update_is_one_without_an_update() -> None:
     assert decode(sealed(body_without("update"))) == replace(JOURNAL, update=None)
+
+
+def test_an_update_that_an_older_agent_began_goes_on() -> None:
+    body = json.loads(ENCODED)["body"]
+    for key in ("security", "consented", "held"):
+        del body["update"][key]
+    for one in body["update"]["installations"]:
+        del one["payload"]["encryption"]
+    assert decode(sealed(body)) == JOURNAL
+
+
+def test_what_newer_updates_know_comes_back() -> None:
+    sealed_payload = replace(PAYLOAD, encryption=Encryption(SCHEME, 108, "12" * 32))
+    installation = replace(UPDATE.installations[0], payload=sealed_payload)
+    update = replace(
+        UPDATE, installations=(installation,), security=True, consented=True, held="limit-x: why"
+    )
+    assert decode(encode(replace(JOURNAL, update=update))).update == update
 
 
 def test_a_journal_of_another_schema_is_not_understood_in_part() -> None:
