@@ -17,14 +17,18 @@ UNKNOWN_RELEASE: Final = "unknown"
 
 
 def journal_anew(device: Device) -> Journal:
-    """A journal from what the hardware says, with an alarm; the one that was damaged is set aside."""
-    files = device.world.files
+    """A journal from what the hardware says, with an alarm; the one that was damaged is set aside.
+
+    A trial that nobody remembers is left at once: what belongs beside the slot behind it must be kept.
+    """
+    files, boot = device.world.files, device.boot
     files.replace(DAMAGED_FILE, files.read(journals.FILE) or b"")
     told = "the journal could not be read; it was set aside and the device looks again"
-    booted, known = device.boot.booted(), recall(files)
-    chips = known.belongs.get(booted, {})
+    on_trial = boot.armed() or bool(device.facts.tryboot)
+    stays, known = boot.default() if on_trial else boot.booted(), recall(files)
+    chips = known.belongs.get(stays, {})
     unknown = Installed(UNKNOWN_RELEASE, floor.load(files).counter, chips=chips)
-    journal = Journal(installed={booted: unknown}, chips=known.chips)
+    journal = Journal(installed={stays: unknown}, chips=known.chips)
     return journal.with_report(alarm(device, journal, "state", told))
 
 

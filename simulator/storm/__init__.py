@@ -32,8 +32,8 @@ What may fail together, and what is still promised then:
 * Chips: a plug pulled in the middle, noise, silence, a chip that thanks and writes nothing, a supply that
   fails in any operation of its flash, its own or the whole board's, a reset by someone's hand. Promised:
   everything; an update may end `reverted` or `failed` by it, and a chip that could not be brought back is,
-  once the faults have stopped. An image that works with no system before its own is never begun. What a
-  chip holds is the device's memory: when the journal rots, only the next release puts it right.
+  once the faults have stopped, also when the journal rotted meanwhile. An image that works with no system
+  before its own is never begun.
 * People: rollouts in phases, paused, resumed, halted, issued again, published again or too late; keys
   rotated; someone at the device defers, installs, confirms or goes back. Promised: everything; a bad
   release is confirmed only by someone at the device, and only when it runs at all.

@@ -4,12 +4,13 @@ import hashlib
 
 import pytest
 
+from agent import journal as journals
 from agent.firmware import FOLDER
 from agent.report import Outcome
 from simulator.image import Behaviour
 from simulator.lab import Lab
 from simulator.trace import Line
-from tests.stories.gateways import small_lab
+from tests.stories.gateways import GATEWAYS, small_lab
 
 READABLE = pytest.mark.parametrize("name", ["gateway-avr", "gateway-stm32"])
 
@@ -92,3 +93,20 @@ def test_a_leftover_that_rotted_does_not_stand_for_the_image(name: str) -> None:
     lab.device.run_until_quiet()
     assert lab.operator.endings() == [Outcome.CONFIRMED]
     assert lab.chips_hold(2)
+
+
+@pytest.mark.parametrize("name", GATEWAYS)
+def test_a_journal_that_rots_in_a_trial_takes_no_memory_of_the_chips_with_it(name: str) -> None:
+    lab = small_lab(name)
+
+    def rot(line: Line) -> None:
+        if line.event == "switched" and lab.device.board.boots == 1:
+            lab.device.board.files.content[journals.FILE] = b"rotten"
+
+    lab.device.trace.sink = rot
+    lab.ship(Behaviour.FAILS_CHECKS, chips=True)
+    lab.device.run_until_quiet()
+    lab.device.run(lab.clock.now_s + 3600)
+    assert lab.device.board.boots == 5  # a trial that nobody remembers and one that fails
+    assert lab.operator.endings() == [Outcome.REVERTED]
+    assert lab.chips_hold(0)
