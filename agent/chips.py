@@ -29,6 +29,7 @@ from agent.flash.keep import (
     read_chip,
     revert_chip,
 )
+from agent.flash.pace import Pace
 from agent.flash.select import check_image_fits, flash_start, parse_image
 from agent.flash.session import ATTEMPTS, flash_chip
 from agent.interfaces import SerialLine
@@ -78,6 +79,7 @@ class Chips:
         self._device = device
         self._keeper = keeper
         self._tell = tell
+        self._timings: dict[str, str] = {}
 
     @property
     def settled(self) -> bool:
@@ -166,13 +168,13 @@ class Chips:
                 self._device.world.files.remove(name)
 
     def summary(self) -> str:
-        """What each chip holds, for a report; empty for a device without chips."""
+        """What each chip holds, and what writing it in this boot took; empty for a device without chips."""
         rows = []
         for chip in self._device.profile.microcontrollers:
             record = self._record(chip)
             held = "as it came" if record.holds is None else record.holds.sha256[:12]
             unsure = f" or {record.writing.sha256[:12]}" if record.writing else ""
-            rows.append(f"{chip.name} {held}{unsure}")
+            rows.append(f"{chip.name} {held}{unsure}{self._timings.get(chip.name, '')}")
         return f"chips: {', '.join(rows)}" if rows else ""
 
     def _settle(self, chip: Microcontroller, attempts: int) -> None:
@@ -195,7 +197,9 @@ class Chips:
         """A cut leaves a record that says what was begun, from before the first erase on."""
         image, line, before = self._image(chip, firmware), self._line(chip), self._record(chip)
         begun = replace(before, writing=firmware)
-        flash_chip(
+        clock = self._device.world.clock
+        began_s = clock.monotonic_s()
+        flashed = flash_chip(
             chip.settings,
             line,
             image,
@@ -204,6 +208,9 @@ class Chips:
             begins=lambda _: self._note(chip, begun),
             attempts=attempts,
         )
+        if flashed.plan.writes:
+            took_s = clock.monotonic_s() - began_s
+            self._timings[chip.name] = f" ({flashed.plan.write_bytes} bytes in {took_s:.0f} s)"
         on_trial = has_trial(chip.settings, line)
         if on_trial and keep:
             confirm_chip(chip.settings, line, self._pins(), image)
@@ -272,16 +279,12 @@ class Chips:
         return parse_image(content, chip.settings)
 
     def _show(self, chip: Microcontroller) -> OnProgress:
-        clock = self._device.world.clock
-        start_s = clock.monotonic_s()
+        pace = Pace(self._device.world.clock)
 
         def show(progress: Progress) -> None:
-            elapsed_s = clock.monotonic_s() - start_s
-            rate = f", {progress.done_bytes / elapsed_s:.0f} bytes/s" if elapsed_s >= 1 else ""
             self._keeper.meter.done_bytes = progress.done_bytes
             self._keeper.meter.total_bytes = progress.total_bytes
-            done = f"{progress.done_bytes} of {progress.total_bytes} bytes"
-            self._tell(f"chip {chip.name}: {progress.phase} {done}{rate}")
+            self._tell(f"chip {chip.name}: {pace.words(progress)}")
 
         return show
 

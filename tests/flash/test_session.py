@@ -6,11 +6,13 @@ from agent.errors import FlashImageError, FlashRefusedError
 from agent.flash import ChipImage, Flasher, Phase, Progress, Recovery, Region
 from agent.flash.entry import CommandEntry, GpioEntry, NoEntry, TouchEntry
 from agent.flash.image_file import raw_image
+from agent.flash.pace import Pace
 from agent.flash.pages import FlashLayout
 from agent.flash.select import ChipSettings, make_flasher, recovery
 from agent.flash.session import flash_chip
 from agent.flash.stm32_commands import Join
 from agent.flash.stm32_uart import Stm32Settings, stm32_checksum
+from simulator.clock import SimulatedClock
 from simulator.mcu.flash import even_pages
 from simulator.mcu.optiboot import Optiboot
 from simulator.mcu.stm32_rom import FLASH_START, Stm32Model, remainder
@@ -205,3 +207,16 @@ def test_checksums_save_most_of_the_reading() -> None:
         flash_chip(stm32_settings(model), line, stm32_image(8000))
         lines.append(line.wire.bytes_to_host)
     assert lines[1] < lines[0] / 5
+
+
+def test_progress_has_a_rate_and_an_end_for_each_phase() -> None:
+    clock = SimulatedClock()
+    pace = Pace(clock)
+    told = []
+    for phase in (Phase.WRITE, Phase.VERIFY):
+        for done in (0, 1000, 2000, 4000):
+            told.append(pace.words(Progress(phase, done, 4000)))
+            clock.sleep(0.8)
+    half = ["0 of 4000 bytes", "1000 of 4000 bytes", "2000 of 4000 bytes, 1250 bytes/s, 2 s left"]
+    whole = [*half, "4000 of 4000 bytes, 1667 bytes/s, 0 s left"]
+    assert told == [f"{phase} {words}" for phase in ("write", "verify") for words in whole]

@@ -39,6 +39,7 @@ def test_system_and_chip_are_updated_together(name: str) -> None:
     (report,) = lab.operator.reports.values()
     assert report.outcome is Outcome.CONFIRMED
     assert f"chips: {only_chip(lab).name} " in report.detail
+    assert report.detail.endswith(" s)"), report.detail  # what it took
     assert lab.holds("b", 2)
     assert lab.chips_hold(2)
 
