@@ -90,6 +90,7 @@ class DeviceSimulation:
     durations: Durations = Durations()
     pieces: Pieces = PIECES
     weather: Weather = fair
+    encryption_key: bytes = field(default=b"", repr=False)
     _boot: Boot | None = None
     _restarts: int = 0
 
@@ -202,7 +203,14 @@ class DeviceSimulation:
             serial=self.board.ports(around.clock),
         )
         profile = self.board.profile
-        service = Service(world, self.config, profile, self.root_of_trust, self.pieces)
+        service = Service(
+            world,
+            self.config,
+            profile,
+            self.root_of_trust,
+            self.pieces,
+            encryption_key=self.encryption_key,
+        )
         try:
             ending = service.run(deadline_s)
         except UpdateError as error:
