@@ -39,6 +39,7 @@ from agent.rollout import (
     rollouts_path,
 )
 from agent.topics import Topics
+from fleet.delta.offer import find_base
 from fleet.metadata import (
     DELEGATED,
     LISTED,
@@ -55,6 +56,7 @@ from fleet.metadata import (
 from fleet.payload import EncodedImage, Encoding, encode_full
 from simulator.broker import Hub
 from simulator.clock import SimulatedClock
+from simulator.deltas import make_delta
 from simulator.repository import MemorySource
 from simulator.scratch import MEMORY
 
@@ -123,11 +125,17 @@ class Operator:
         chips: Iterable[ChipFile] = (),
         *,
         kind: str = "feature",
+        bases: Iterable[str] = (),
     ) -> Release:
-        """Encode the images of one release for one kind of board; signed with the next publication."""
+        """Encode the images of one release for one kind of board; signed with the next publication.
+
+        The parts of the slots, of whole sectors, get a delta from each release of `bases`.
+        """
         images = [
             self._image(hardware_id, SLOTS, part, content, None) for part, content in parts.items()
         ]
+        for base in bases:
+            images = [self._with_delta(image, self.releases[base]) for image in images]
         images += [
             self._image(chip.hardware_id, chip.component, FIRMWARE, chip.content, chip.hosts)
             for chip in chips
@@ -151,6 +159,18 @@ class Operator:
             payloads=(encoded.payload,),
             hosts=hosts,
         )
+
+    def _with_delta(self, image: Image, release: Release) -> Image:
+        base = find_base(release, image)
+        if base is None:
+            return image
+        blobs = [self.content[one.payloads[0].path] for one in (base, image)]
+        made = make_delta(base, blobs[0], image, blobs[1])
+        if made is None:
+            return image
+        payload, blob = made
+        self.content[payload.path] = blob
+        return replace(image, payloads=(*image.payloads, payload))
 
     def roll_out(self, rollout_id: str, release: str, *, share: int = BUCKETS) -> Rollout:
         """Start a rollout of a release for this share of all devices, from now on."""
