@@ -39,10 +39,11 @@ class Boot:
 
 @dataclass(frozen=True, slots=True)
 class BoardState:
-    """Everything durable on a small board."""
+    """Everything durable on a small board: its files, its devices by path, its chips' flashes by name."""
 
     files: Mapping[str, bytes]
     devices: Mapping[str, bytes]
+    chips: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -112,7 +113,8 @@ class SimulatedBoard:
     def snapshot(self) -> BoardState:
         """Everything durable, for an explorer of states."""
         devices = {path: device.snapshot() for path, device in self.storage.devices.items()}
-        return BoardState(files=self.files.snapshot(), devices=devices)
+        chips = {chip.name: bytes(chip.flash.content) for chip in self.chips}
+        return BoardState(files=self.files.snapshot(), devices=devices, chips=chips)
 
     def restore(self, state: BoardState) -> None:
         """Go back to a snapshot: the power is on, nothing is pending and no flag is set."""
@@ -120,6 +122,10 @@ class SimulatedBoard:
         self.files.restore(state.files)
         for path, content in state.devices.items():
             self.storage.devices[path].restore(content)
+        for name, content in state.chips.items():
+            self.chip(name).flash.content[:] = content
+        if self._ports is not None:
+            self._ports.power_back()
         self.firmware.reset("")
 
     def _check(self, slot: SlotName) -> None:

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from agent.board import SlotName
+from agent.firmware import ChipRecord
 from agent.floor import Floor
 from agent.install import FLUSH_BYTES
 from agent.journal import Journal
+from agent.release import Hosts
 from agent.report import Outcome
 from agent.update import State, Update
 
@@ -20,8 +22,8 @@ TRIAL_STATES: Final = frozenset((State.SWITCHED, State.TRIAL, State.UNHEALTHY))
 WRITABLE_STATES: Final = frozenset((State.ACCEPTED, State.PLANNED))
 """The states of an update whose slot may be written."""
 FILES_MAX: Final = 16
-FILE_NAMES: Final = frozenset(("journal.json", "floor.json", "floor.spare.json"))
-FILE_FOLDERS: Final = ("metadata/", "root_history/")
+FILE_NAMES: Final = frozenset(("journal.json", "chips.json", "floor.json", "floor.spare.json"))
+FILE_FOLDERS: Final = ("metadata/", "root_history/", "chips/")
 FILES_BYTES_MAX: Final = 256 * 1024
 BOOTS_BEFORE_TRIALS: Final = 1
 BOOTS_OF_A_TRIAL: Final = 2
@@ -29,6 +31,10 @@ BOOTS_OF_A_TRIAL: Final = 2
 WRITES_OF_AN_UPDATE: Final = 18
 """Small files that one update replaces when nothing is lost, metadata included."""
 WRITES_OF_A_TRIAL: Final = 2
+WRITES_FOR_A_CHIP: Final = 3
+"""Its new image, the one with which it came, and that this is known."""
+WRITES_FOR_A_CHIP_IN_A_TRIAL: Final = 4
+"""What is begun and what has ended, on the way there and on the way back."""
 
 Finding = str | None
 
@@ -109,14 +115,24 @@ def trials_are_bounded(update: Update | None, trials: int, attempts_max: int) ->
 
 
 def ends_as_it_must(
-    expected: Outcome, ended: Iterable[Ended], *, trial_cuts: int, attempts_max: int
+    expected: Outcome,
+    ended: Iterable[Ended],
+    *,
+    trial_cuts: int,
+    attempts_max: int,
+    chip_cuts: int = 0,
 ) -> Finding:
-    """Unhealthy goes back; healthy is confirmed unless as many cuts as attempts fell into its trials."""
+    """Unhealthy goes back; healthy is confirmed unless as many cuts as attempts fell into its trials.
+
+    A chip that loses its power while its host lives on may take one trial with it.
+    """
     for one in ended:
         if one.outcome == expected:
             continue
-        lost = one.outcome == Outcome.REVERTED and one.code == "trial-lost"
-        if lost and trial_cuts >= attempts_max:
+        reverted = one.outcome == Outcome.REVERTED
+        if reverted and one.code == "trial-lost" and trial_cuts >= attempts_max:
+            continue
+        if reverted and one.code.startswith("flash-") and chip_cuts:
             continue
         return (
             f"{expected} was expected after {trial_cuts} cuts in trials, {one.outcome} "
@@ -236,9 +252,64 @@ def acknowledged_is_durable(possible: Collection[bytes | None], content: bytes |
     return None
 
 
-def state_writes_are_bounded(replaced: int, attempts_max: int) -> Finding:
+def state_writes_are_bounded(replaced: int, attempts_max: int, chips: int = 0) -> Finding:
     """One update costs the medium of the small files no more than this many replacements."""
-    bound = WRITES_OF_AN_UPDATE + WRITES_OF_A_TRIAL * attempts_max
+    bound = WRITES_OF_AN_UPDATE + WRITES_FOR_A_CHIP * chips
+    bound += (WRITES_OF_A_TRIAL + WRITES_FOR_A_CHIP_IN_A_TRIAL * chips) * attempts_max
     if replaced <= bound:
         return None
     return f"at most {bound} replaced files were expected for an update, {replaced} found"
+
+
+def chip_runs_or_can_be_flashed(
+    chip: str, release: str | None, *, starts: bool, can_be_flashed: bool
+) -> Finding:
+    """A chip runs a whole image, or starts none and has a bootloader that wires lead into.
+
+    `starts` means that the part of an image is whole which is written last, because it starts the rest.
+    """
+    if release is not None:
+        return None
+    if starts:
+        return f"chip {chip}: a whole image was expected behind what starts it, a part of one found"
+    if not can_be_flashed:
+        return f"chip {chip}: an image that runs or a way in by wires was expected, neither found"
+    return None
+
+
+def written_on_the_record(chip: str, record: ChipRecord) -> Finding:
+    """A chip's flash changes only after it is durable what it is about to hold."""
+    if record.writing is not None:
+        return None
+    return (
+        f"chip {chip}: a record of what is begun was expected before its flash changes, none found"
+    )
+
+
+def both_ways_are_kept(chip: str, *, back: bool, forward: bool) -> Finding:
+    """A chip's flash changes only while the image from before and the new one are kept or known to return."""
+    missing = [
+        told for told, kept in (("from before", back), ("of the release", forward)) if not kept
+    ]
+    if not missing:
+        return None
+    return (
+        f"chip {chip}: the image {' and the one '.join(missing)} was expected to be kept, it is not"
+    )
+
+
+def pair_is_allowed(chip: str, hosts: Hosts | None, counter: int) -> Finding:
+    """A system never meets a chip's image that was not signed as working with it; None is not said."""
+    if hosts is None or hosts.allow(counter):
+        return None
+    return (
+        f"chip {chip}: an image that works with release counter {counter} was expected beside it, one "
+        f"for {hosts.counter_min} to {hosts.counter_max} found"
+    )
+
+
+def chip_belongs_to_what_runs(chip: str, expected: str, release: str | None) -> Finding:
+    """At rest a chip runs the image that belongs beside the system: one that reverted takes it along."""
+    if release == expected:
+        return None
+    return f"chip {chip}: the image of release {expected} was expected at rest, {release} runs"

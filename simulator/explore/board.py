@@ -1,14 +1,17 @@
 """A simulated board that tells who watches it of every boot, read, write, flush and operation."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from agent.board import BoardProfile, SlotName
-from agent.interfaces import Message
-from simulator.block_device import MemoryStore, SimulatedBlockDevice
+from agent.interfaces import Clock, Message
+from simulator.block_device import MemoryStore, PendingWrite, SimulatedBlockDevice
 from simulator.board import Boot, SimulatedBoard
 from simulator.broker import SimulatedBroker
-from simulator.explore.state import DurableState
+from simulator.clock import SimulatedClock
+from simulator.explore.chips import ExploredChip, open_chip
+from simulator.explore.lines import ExploredLine, ExploredPorts
+from simulator.explore.start import Start
 from simulator.faults import Faults
 from simulator.files import SimulatedFiles
 from simulator.firmware.select import firmware
@@ -19,6 +22,10 @@ from simulator.storage import BoardStorage
 
 def _unheard(*_told: object) -> None:
     """Tell nobody."""
+
+
+class NextBoot(Exception):  # noqa: N818  # nothing went wrong
+    """The board starts once more, and this run was to be of one boot."""
 
 
 @dataclass(slots=True)
@@ -60,20 +67,52 @@ class WatchedDevice(SimulatedBlockDevice):
         """All bytes, flushed or not, unseen."""
         return super().read(0, self.size_bytes)
 
+    def go_on_with(self, writes: Iterable[PendingWrite]) -> None:
+        """Have these writes pending, as before a reboot."""
+        self._take(writes)
+
 
 @dataclass(slots=True)
 class WatchedBoard(SimulatedBoard):
-    """A board whose boots are seen."""
+    """A board whose boots are seen; `one_boot` ends a run where the second one would begin.
+
+    `again` is called before every later boot, `argument` is that of the last reboot.
+    """
 
     watched_power: WatchedPower = field(default_factory=WatchedPower)
     watched_devices: Mapping[str, WatchedDevice] = field(default_factory=dict)
+    explored_chips: tuple[ExploredChip, ...] = ()
+    lines: dict[str, ExploredLine] = field(default_factory=dict)
     booted: Callable[[SlotName | None], None] = _unheard
+    again: Callable[[], None] = _unheard
+    one_boot: bool = True
+    argument: str = ""
 
     def boot(self) -> Boot:
-        """As `SimulatedBoard.boot`."""
+        """As `SimulatedBoard.boot`. Raises `NextBoot`."""
+        if self.boots:
+            if self.one_boot:
+                raise NextBoot
+            self.again()
+        else:
+            self._power_up()
         boot = SimulatedBoard.boot(self)
         self.booted(boot.slot)
         return boot
+
+    def reset(self, argument: str = "") -> None:
+        """As `SimulatedBoard.reset`."""
+        self.argument = argument
+        SimulatedBoard.reset(self, argument)
+
+    def ports(self, clock: Clock) -> ExploredPorts:
+        """As `SimulatedBoard.ports`."""
+        return ExploredPorts(self.lines, clock, self.power)
+
+    def _power_up(self) -> None:
+        for chip in self.explored_chips:
+            if not chip.awake:
+                self.lines[chip.port].power_up()
 
 
 @dataclass(slots=True)
@@ -92,15 +131,18 @@ class CountedBroker(SimulatedBroker):
 
 
 def make_watched_board(
-    profile: BoardProfile, state: DurableState, *, seed: int, faults: Faults
+    profile: BoardProfile, start: Start, clock: SimulatedClock, *, seed: int, faults: Faults
 ) -> WatchedBoard:
-    """A board that wakes in this state."""
-    power = WatchedPower(seed=seed)
+    """A board that begins this boot."""
+    state, power = start.state, WatchedPower(seed=seed)
     devices = {
         path: WatchedDevice(MemoryStore(len(content), content), power, path)
         for path, content in state.devices.items()
     }
+    for one in start.pending:
+        devices[one.path].go_on_with([one.write])
     storage = BoardStorage(profile, devices)
+    chips = tuple(open_chip(chip, state.chips[chip.name]) for chip in profile.microcontrollers)
 
     def startable(slot: SlotName) -> bool:
         return all(
@@ -108,7 +150,7 @@ def make_watched_board(
             for device in storage.slot(slot).values()
         )
 
-    return WatchedBoard(
+    board = WatchedBoard(
         profile=profile,
         power=power,
         storage=storage,
@@ -117,4 +159,8 @@ def make_watched_board(
         may_lose_boot_state=True,
         watched_power=power,
         watched_devices=devices,
+        explored_chips=chips,
+        lines={chip.port: ExploredLine(clock, chip.chip, power=power) for chip in chips},
     )
+    board.firmware.reset(start.argument or "")
+    return board

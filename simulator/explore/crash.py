@@ -3,17 +3,18 @@
 The model: files are as they were when the cut came. Of the writes that no flush has completed any subset
 survives; one that does not may have left its first or its last sectors behind. With at most six such
 writes all subsets are taken; with more every prefix, each one dropped, each one alone, and a seeded
-handful.
+handful. Chips may keep their power, lose it with the host, or lose it in the middle of an operation of
+their flash; each of these meets each subset of the writes.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from random import Random as Generator
 from typing import Final
 
 from simulator.block_device import SECTOR_BYTES, PendingWrite
-from simulator.explore.state import DurableState, Fingerprints, Stored
+from simulator.explore.state import ChipState, DurableState, Fingerprints, Stored
 
 SUBSETS_MAX: Final = 6
 """Up to so many un-flushed writes every subset of them is taken."""
@@ -42,29 +43,62 @@ class Unflushed:
 
 
 @dataclass(frozen=True, slots=True)
+class ChipFate:
+    """What all the chips keep when the host's power fails, and why, in words."""
+
+    told: str
+    chips: Mapping[str, ChipState]
+
+
+NO_CHIPS: Final = ChipFate("", {})
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """What a cut leaves: the writes that survive, and what becomes of the chips."""
+
+    recipe: Recipe
+    fate: ChipFate = NO_CHIPS
+
+    @property
+    def told(self) -> str:
+        """Which of the un-flushed writes survived, and how the chips fared, in words."""
+        words = [f"{place + 1} {extent.name.lower()}" for place, extent in self.recipe]
+        survivors = f"survivors {', '.join(words) or 'none'}"
+        return f"{survivors}; {self.fate.told}" if self.fate.told else survivors
+
+
+@dataclass(frozen=True, slots=True)
 class Picture:
-    """A device between two operations: what is durable, and what is not yet."""
+    """A device between two operations: what is durable, and what is not yet.
+
+    The first of the `fates` is that of chips that keep their power.
+    """
 
     files: Mapping[str, bytes]
     devices: Mapping[str, bytes]
     stored: tuple[Stored, ...]
     pending: tuple[Unflushed, ...] = ()
+    fates: tuple[ChipFate, ...] = field(default=(NO_CHIPS,))
 
     @property
     def durable(self) -> DurableState:
-        """What survives for certain."""
-        return DurableState(self.files, self.devices, self.stored)
+        """What survives for certain when only the host loses its power."""
+        return DurableState(self.files, self.devices, self.stored, self.fates[0].chips)
 
 
-def crash_states(picture: Picture, prints: Fingerprints) -> dict[int, Recipe]:
+def crash_states(picture: Picture, prints: Fingerprints) -> dict[int, Leaving]:
     """Every durable state that a cut in this moment may leave, by name, and how it comes about."""
-    base = prints.state(picture.durable)
+    chips = prints.chips(picture.fates[0].chips)
+    base = prints.state(picture.durable) ^ chips
     changes = _Changes(picture, prints)
-    found: dict[int, Recipe] = {}
+    fates = [(prints.chips(fate.chips), fate) for fate in picture.fates]
+    found: dict[int, Leaving] = {}
     for recipe in recipes(len(picture.pending), base):
         name = base ^ changes.difference(recipe)
-        if name not in found:
-            found[name] = recipe
+        for chips, fate in fates:
+            if name ^ chips not in found:
+                found[name ^ chips] = Leaving(recipe, fate)
     return found
 
 
@@ -80,8 +114,13 @@ def recipes(count: int, seed: int = 0) -> Iterator[Recipe]:
                     yield tuple(sorted((*whole, (place, extent))))
 
 
-def leave(picture: Picture, recipe: Recipe) -> DurableState:
+def leave(picture: Picture, leaving: Leaving) -> DurableState:
     """The durable state itself."""
+    devices = _left(picture, leaving.recipe)
+    return DurableState(picture.files, devices, picture.stored, leaving.fate.chips)
+
+
+def _left(picture: Picture, recipe: Recipe) -> Mapping[str, bytes]:
     devices = dict(picture.devices)
     for place, extent in recipe:
         path = picture.pending[place].path
@@ -89,7 +128,7 @@ def leave(picture: Picture, recipe: Recipe) -> DurableState:
         for piece in _pieces(picture.pending[place].write, extent):
             content[piece.offset : piece.offset + len(piece.content)] = piece.content
         devices[path] = bytes(content)
-    return DurableState(picture.files, devices, picture.stored)
+    return devices
 
 
 def _subsets(count: int, seed: int) -> Iterable[tuple[int, ...]]:
@@ -160,7 +199,7 @@ class _Changes:
         return known
 
     def _boot_effect(self, recipe: Recipe) -> int:
-        left = leave(self._picture, recipe).devices
+        left = _left(self._picture, recipe)
         return self._prints.boot_state(self._picture.devices) ^ self._prints.boot_state(left)
 
     def _effect(self, recipe: Recipe) -> int:

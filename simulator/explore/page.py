@@ -10,13 +10,17 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
-from simulator.explore.crash import Extent, Picture, Recipe, crash_states, leave, recipes
-from simulator.explore.scenario import make_stage
+from agent import journal as journals
+from simulator.explore.crash import Extent, Leaving, Picture, Recipe, leave, recipes
+from simulator.explore.scenario import Stage, make_stage
+from simulator.explore.search import chip_cuts
+from simulator.explore.start import Start, name_of
 from simulator.explore.state import Fingerprints, copies_of
 from simulator.explore.sweep import Configuration
 from simulator.explore.visit import Visit, Visitor
+from simulator.explore.watch import journal_of
 from simulator.profiles import load_profile
-from simulator.trace import format_line
+from simulator.trace import Line
 
 TEMPLATE: Final = "page.html"
 PLACE: Final = "/*DATA*/null"
@@ -27,20 +31,43 @@ LETTERS: Final = {Extent.WHOLE: "w", Extent.HEAD: "h", Extent.TAIL: "t"}
 class _Lines:
     """Lines of traces, each kept once."""
 
-    lines: list[str] = field(default_factory=list)
+    lines: list[list[object]] = field(default_factory=list)
     _places: dict[str, int] = field(default_factory=dict)
 
-    def keep(self, visit: Visit) -> list[int]:
-        """A trace as the numbers of its lines; what happens again and again stands there once."""
+    def keep(self, visit: Visit, since: int = 0) -> list[int]:
+        """A trace from this operation on, as the numbers of its lines; what is repeated stands there once."""
         numbers: list[int] = []
         for line in visit.trace.lines:
-            text = format_line(line)
-            place = self._places.setdefault(text, len(self._places))
+            if line.op < since:
+                continue
+            cells = _cells(line)
+            place = self._places.setdefault(repr(cells), len(self._places))
             if place == len(self.lines):
-                self.lines.append(text)
+                self.lines.append(cells)
             if not numbers or numbers[-1] != place:
                 numbers.append(place)
         return numbers
+
+
+@dataclass(slots=True)
+class _Recoveries:
+    """What follows each cut; a state that several cuts leave is recovered from once."""
+
+    visitor: Visitor
+    prints: Fingerprints
+    lines: _Lines
+    found: list[dict[str, object]] = field(default_factory=list)
+    _places: dict[int, int] = field(default_factory=dict)
+
+    def place(self, start: Start) -> int:
+        """The number of the recovery from here."""
+        name = name_of(start, self.prints)
+        if name not in self._places:
+            self._places[name] = len(self.found)
+            visit = self.visitor.visit(start, name, traced=True, whole=True)
+            since = 0 if start.chip_cut is None else start.chip_cut.operation - 1
+            self.found.append({"trace": self.lines.keep(visit, since), **_ending(visit)})
+        return self._places[name]
 
 
 def write_page(path: Path, chosen: list[Configuration]) -> None:
@@ -56,58 +83,70 @@ def _run(configuration: Configuration, lines: _Lines) -> dict[str, object]:
     stage = make_stage(
         load_profile(configuration.board), configuration.scenario, scale=configuration.scale
     )
-    visitor = Visitor(stage)
-    prints = Fingerprints(copies_of(stage.profile))
-    first = visitor.visit(stage.first, 0, traced=True)
-    places: dict[int, int] = {}
-    recoveries: list[dict[str, object]] = []
-    pictures = []
-    for picture in first.pictures:
-        for name, recipe in crash_states(picture, prints).items():
-            if name not in places:
-                places[name] = len(recoveries)
-                visit = visitor.visit(leave(picture, recipe), name, traced=True)
-                recoveries.append({"trace": lines.keep(visit), "ends": _ending(visit)})
-        pictures.append(_picture(picture, places, prints))
+    recoveries = _Recoveries(Visitor(stage), Fingerprints(copies_of(stage.profile)), lines)
+    first = recoveries.visitor.visit(Start(stage.first), 0, traced=True, whole=True)
+    pictures: list[dict[str, object]] = []
+    for number, picture in enumerate(first.pictures):
+        same = number and picture is first.pictures[number - 1]
+        pictures.append(pictures[-1] if same else _picture(stage, picture, recoveries))
     return {
         "board": stage.profile.name,
         "scenario": stage.scenario.value,
+        "chips": len(stage.profile.microcontrollers),
         "trace": lines.keep(first),
-        "ends": _ending(first),
-        "operations": [f"{one.name} {one.detail}".strip() for one in first.operations],
+        **_ending(first),
+        "operations": _operations(first),
         "pictures": pictures,
-        "recoveries": recoveries,
+        "alone": _alone(stage, first, recoveries),
+        "recoveries": recoveries.found,
     }
 
 
-def _picture(picture: Picture, places: dict[int, int], prints: Fingerprints) -> dict[str, object]:
-    base = crash_states(picture, prints)
-    by_recipe = {_key(recipe): places[name] for name, recipe in base.items()}
-    states = {}
-    for recipe in recipes(len(picture.pending)):
-        key = _key(recipe)
-        states[key] = (
-            by_recipe[key] if key in by_recipe else _place(picture, recipe, places, prints)
-        )
-    return {
-        "pending": [
-            f"{one.path} {one.write.offset}+{len(one.write.content)}" for one in picture.pending
-        ],
-        "states": states,
+def _operations(visit: Visit) -> list[list[object]]:
+    """Of each operation its boot, the state of the update, its name and its detail."""
+    rows: list[list[object]] = []
+    for number, operation in enumerate(visit.operations):
+        boot = 1 + sum(begin <= number for begin in visit.boots)
+        journal = journal_of(visit.pictures[number].files.get(journals.FILE))
+        update = None if journal is None else journal.update
+        state = "no update yet" if update is None else update.state.value
+        rows.append([boot, state, operation.name, operation.detail])
+    return rows
+
+
+def _picture(stage: Stage, picture: Picture, recoveries: _Recoveries) -> dict[str, object]:
+    states = {
+        _key(recipe): [
+            recoveries.place(stage.woken(leave(picture, Leaving(recipe, fate))))
+            for fate in picture.fates
+        ]
+        for recipe in recipes(len(picture.pending))
     }
+    pending = [f"{one.path} {one.write.offset}+{len(one.write.content)}" for one in picture.pending]
+    return {"pending": pending, "fates": [fate.told for fate in picture.fates], "states": states}
 
 
-def _place(picture: Picture, recipe: Recipe, places: dict[int, int], prints: Fingerprints) -> int:
-    return places[prints.state(leave(picture, recipe))]
+def _alone(stage: Stage, first: Visit, recoveries: _Recoveries) -> dict[int, dict[str, int]]:
+    """What follows when only a chip loses its power, by operation and moment."""
+    found: dict[int, dict[str, int]] = {}
+    for cut in chip_cuts(stage, first):
+        place = recoveries.place(Start(stage.first, chip_cut=cut))
+        found.setdefault(cut.operation - 1, {})[cut.moment.value] = place
+    return found
 
 
 def _key(recipe: Recipe) -> str:
     return "".join(f"{place}{LETTERS[extent]}" for place, extent in recipe)
 
 
-def _ending(visit: Visit) -> str:
+def _cells(line: Line) -> list[object]:
+    time_s = round(line.time_s, 1)
+    return [line.boot, line.slot, line.op, time_s, line.state, line.event, line.detail]
+
+
+def _ending(visit: Visit) -> dict[str, object]:
     words = [
         one.outcome if one.code == "ok" else f"{one.outcome} ({one.code})" for one in visit.ended
     ]
     broken = [f"BROKEN {one.invariant}: {one.told}" for one in visit.violations]
-    return "; ".join([*words, *broken]) or "nothing ended"
+    return {"ends": "; ".join([*words, *broken]) or "nothing ended", "good": not broken}

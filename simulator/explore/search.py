@@ -6,210 +6,263 @@ order is by the number of cuts, so a broken promise is found by as few of them a
 
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final
 
 from agent import journal as journals
 from agent.update import State
-from simulator import invariants
-from simulator.explore.crash import Picture, Recipe, crash_states, leave
+from simulator.explore.audit import Audit, Rest
+from simulator.explore.crash import Leaving, Picture, crash_states, leave
+from simulator.explore.judge import Leg, judge_ending, judge_state, judge_way, make_leg
+from simulator.explore.result import Broken, Cut, Progress, Result, Tell, unheard
 from simulator.explore.scenario import Stage
-from simulator.explore.state import DurableState, Fingerprints, copies_of
-from simulator.explore.visit import Visit, Visitor
+from simulator.explore.start import ChipCut, Start, cut_name, name_of, outage_name
+from simulator.explore.state import Fingerprints, copies_of, fingerprint
+from simulator.explore.visit import BOOTS_MAX, Visit, Visitor
 from simulator.explore.watch import Violation, journal_of
-from simulator.invariants import Ended
+from simulator.power import Moment, Operation
 
-STATES_MAX: Final = 20_000
+STATES_MAX: Final = 60_000
 IN_TRIAL: Final = frozenset((State.SWITCHED, State.TRIAL))
 """Between the count of an attempt and its verdict: only here a cut costs an attempt."""
 TELL_EVERY: Final = 20
+TRIAL: Final = 1
+CHIP: Final = 2
+"""What a step from one boot to another may be: a cut in a trial, a cut of a chip alone."""
 
-Tell = Callable[["Progress"], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far one search is."""
-
-    configuration: str
-    crash_states: int
-    distinct: int
-    visited: int
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """How a state came about first: from which one, at which of its operations, what survived."""
-
-    parent: int
-    operation: int
-    told: str
-    recipe: Recipe
-
-    @property
-    def survivors(self) -> str:
-        """Which of the un-flushed writes survived, in words."""
-        words = [f"{place + 1} {extent.name.lower()}" for place, extent in self.recipe]
-        return ", ".join(words) or "none"
-
-
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """A violation, and the chain of cuts that leads there."""
-
-    violation: Violation
-    chain: tuple[Cut, ...]
-
-
-@dataclass(slots=True)
-class Result:
-    """What one configuration showed."""
-
-    board: str
-    scenario: str
-    operations: int = 0
-    crash_states: int = 0
-    distinct: int = 0
-    visited: int = 0
-    deepest: int = 0
-    boots_max: int = 0
-    replaced_max: int = 0
-    closed: bool = False
-    duration_s: float = 0.0
-    lost_trials: int = 0
-    outcomes: dict[str, int] = field(default_factory=dict)
-    broken: list[Broken] = field(default_factory=list)
-
-    @property
-    def good(self) -> bool:
-        """Whether everything was seen and nothing was broken."""
-        return self.closed and not self.broken
+WRITE: Final = "SerialLine.write"
 
 
 @dataclass(slots=True)
 class Node:
-    """One durable state to recover from, and what its recovery showed."""
+    """One boot, by what it begins from, and what it showed. `steps` lead to others, with what they are."""
 
     name: int
+    parent: int | None
     cut: Cut | None
-    depth: int
-    trial_cuts: int
-    ended: tuple[Ended, ...] = ()
-    following: dict[int, int] = field(default_factory=dict)
+    depth: int = 0
+    trial_cuts: int = 0
+    chip_cuts: int = 0
+    leg: Leg | None = None
+    steps: dict[int, int] = field(default_factory=dict)
+
+    def step_to(self, name: int, kind: int) -> None:
+        """Remember a step; of several ways to the same boot the one with the fewest cuts counts."""
+        known = self.steps.get(name)
+        self.steps[name] = kind if known is None else known & kind
 
 
 class Search:
-    """The closure of one stage."""
+    """The closure of one stage; `audit` of its merged states are run again. `prints` names states."""
 
-    def __init__(self, stage: Stage, tell: Tell = lambda _progress: None) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        tell: Tell = unheard,
+        audit: int = 0,
+        prints: Fingerprints | None = None,
+    ) -> None:
         self._stage = stage
         self._tell = tell
-        self._prints = Fingerprints(copies_of(stage.profile))
+        self._prints = prints or Fingerprints(copies_of(stage.profile))
         self._visitor = Visitor(stage)
         self._nodes: dict[int, Node] = {}
-        self._waiting: deque[tuple[Node, DurableState]] = deque()
+        self._waiting: deque[tuple[Node, Start]] = deque()
+        self._audit = Audit(audit, stage.scale.seed)
+        self._outage = outage_name(stage.outage_s)
+        self._cuts: dict[int, int] = {}
         self.result = Result(stage.profile.name, stage.scenario.value)
 
     def run(self, *, states_max: int = STATES_MAX, stop_when_broken: bool = False) -> Result:
         """Until nothing new appears, or too much has."""
         began_s = time.monotonic()
-        first = self._stage.first
-        self._add(Node(self._prints.state(first), None, 0, 0), first)
-        while self._waiting and len(self._nodes) <= states_max:
-            node, state = self._waiting.popleft()
-            self._visit(node, state)
+        first = Start(self._stage.first)
+        self._add(Node(name_of(first, self._prints), None, None), first)
+        turns = 0
+        while self._waiting and self.result.distinct <= states_max:
+            self._explore(*self._waiting.popleft())
             if self.result.broken and stop_when_broken:
                 break
-            if self.result.visited % TELL_EVERY == 0:
+            turns += 1
+            if turns % TELL_EVERY == 0:
                 self._report()
-        self.result.closed = not self._waiting and len(self._nodes) <= states_max
+        self.result.closed = not self._waiting and self.result.distinct <= states_max
         if self.result.closed:
-            self._judge_trials()
+            self._judge_endings()
+            self._run_again()
         self.result.duration_s = time.monotonic() - began_s
-        self._report()
+        self._report(finished=True)
         return self.result
 
-    def _add(self, node: Node, state: DurableState) -> None:
+    def _add(self, node: Node, start: Start) -> None:
         self._nodes[node.name] = node
-        self._waiting.append((node, state))
+        self._waiting.append((node, start))
+        self._audit.explored(node.name, start)
+        if start.chip_cut is not None:
+            self.result.chip_cuts += 1
+            return
+        self.result.distinct += 1
+        self.result.deepest = max(self.result.deepest, node.depth)
+        self._blame(node, judge_state(self._stage, start.state))
 
-    def _visit(self, node: Node, state: DurableState) -> None:
-        visit = self._visitor.visit(state, node.name if node.cut else 0)
-        node.ended = visit.ended
+    def _explore(self, node: Node, start: Start) -> None:
+        """Boot after boot, until one rests or has been run before; then the whole way is judged."""
+        following: tuple[Node, Start] | None = (node, start)
+        for _ in range(BOOTS_MAX):
+            if following is None:
+                break
+            following = self._boot(*following)
+        legs = self._way(node)
         result = self.result
-        result.visited += 1
-        result.operations += len(visit.operations)
-        result.deepest = max(result.deepest, node.depth)
-        result.boots_max = max(result.boots_max, visit.boots)
-        result.replaced_max = max(result.replaced_max, visit.replaced)
-        result.broken.extend(Broken(one, self.chain(node)) for one in visit.violations)
+        result.boots_max = max(result.boots_max, len(legs))
+        result.replaced_max = max(result.replaced_max, sum(leg.replaced for leg in legs))
+        self._blame(node, judge_way(self._stage, legs))
+
+    def _boot(self, node: Node, start: Start) -> tuple[Node, Start] | None:
+        """Run one boot; the next one if it has to be run too."""
+        visit = self._visitor.visit(start, node.name if node.parent is not None else 0)
+        self.result.boots += 1
+        self._blame(node, visit.violations)
+        rest = self._cut_everywhere(node, start, visit)
+        following = visit.following
+        name = None if following is None else name_of(following, self._prints)
+        node.leg = make_leg(self._stage, visit, name, rest)
+        if visit.rested:
+            self._ended(node, visit)
+        if following is None or name is None:
+            return None
+        node.step_to(name, 0)
+        if name in self._nodes:
+            self._audit.offer(name, partial(replace, following))
+            return None
+        cuts = node.trial_cuts, node.chip_cuts
+        after = Node(name, node.name, None, node.depth, *cuts)
+        self._nodes[name] = after
+        self._audit.explored(name, following)
+        return after, following
+
+    def _way(self, node: Node) -> list[Leg]:
+        """The boots from this one to rest, no more of them than there may be."""
+        legs: list[Leg] = []
+        at: Node | None = node
+        while at is not None and at.leg is not None and len(legs) < BOOTS_MAX:
+            legs.append(at.leg)
+            at = None if at.leg.following is None else self._nodes[at.leg.following]
+        return legs
+
+    def _ended(self, node: Node, visit: Visit) -> None:
         for one in visit.ended:
             told = one.outcome if one.code == "ok" else f"{one.outcome} ({one.code})"
-            result.outcomes[told] = result.outcomes.get(told, 0) + 1
-        self._judge_ending(node, node.trial_cuts)
-        self._cut_everywhere(node, visit)
-        result.distinct = len(self._nodes)
+            self.result.outcomes[told] = self.result.outcomes.get(told, 0) + 1
+        cuts = {"trial_cuts": node.trial_cuts, "chip_cuts": node.chip_cuts}
+        self._blame(node, judge_ending(self._stage, visit.ended, **cuts))
 
-    def _cut_everywhere(self, node: Node, visit: Visit) -> None:
+    def _cut_everywhere(self, node: Node, start: Start, visit: Visit) -> int:
         """What a cut may leave at each operation: while it is under way, it has happened or not."""
-        before: dict[int, Recipe] = {}
-        for number, picture in enumerate(visit.pictures):
-            after = crash_states(picture, self._prints)
-            operation = visit.operations[number - 1] if number else None
-            told = (
-                "before anything" if operation is None else f"{operation.name} {operation.detail}"
-            )
-            weight = int(_in_trial(picture))
-            for name, recipe in after.items():
-                known = node.following.get(name)
-                if known is None or weight < known:
-                    node.following[name] = weight
-                if name not in self._nodes:
-                    cut = Cut(node.name, number, told, recipe)
-                    child = Node(name, cut, node.depth + 1, node.trial_cuts + weight)
-                    self._add(child, leave(picture, recipe))
-            if operation is not None:
-                self.result.crash_states += len(before.keys() | after.keys())
-            before = after
+        seen = 0 if start.chip_cut is None else start.chip_cut.operation - 1
+        before: dict[int, Leaving] = {}
+        last: Picture | None = None
+        told = "before anything"
+        rest = Rest(visit.operations)
+        for number in range(seen, len(visit.pictures)):
+            picture = visit.pictures[number]
+            after = before
+            if picture is not last:
+                after = crash_states(picture, self._prints)
+                self._leave_all(node, number, told, picture, after)
+            if number > seen:
+                self.result.operations += 1
+                same = after is before
+                self.result.crash_states += len(before if same else before.keys() | after.keys())
+            if number < len(visit.operations):
+                told = _told(visit.operations[number])
+            rest.add(after)
+            before, last = after, picture
+        names = rest.names()
+        if start.chip_cut is None:
+            self._cut_chips(node, start, visit, names)
+        return names[0]
+
+    def _leave_all(
+        self, node: Node, number: int, told: str, picture: Picture, left: dict[int, Leaving]
+    ) -> None:
+        kind = TRIAL if _in_trial(picture) else 0
+        for state, leaving in left.items():
+            name = state ^ self._outage
+            if name in self._nodes:
+                if name not in node.steps:
+                    self._audit.offer(name, partial(self._woken, picture, leaving))
+            else:
+                cut = Cut(node.name, number, told, leaving.told)
+                child = Node(
+                    name,
+                    node.name,
+                    cut,
+                    node.depth + 1,
+                    node.trial_cuts + (kind & TRIAL),
+                    node.chip_cuts,
+                )
+                self._add(child, self._woken(picture, leaving))
+            node.step_to(name, kind)
+
+    def _woken(self, picture: Picture, leaving: Leaving) -> Start:
+        return self._stage.woken(leave(picture, leaving))
+
+    def _cut_chips(self, node: Node, start: Start, visit: Visit, rest: list[int]) -> None:
+        """The power of a chip alone, at each operation of it from when its host first speaks to it.
+
+        Where the rest of a boot is that of another one, operation for operation and state for state, it
+        was cut there already.
+        """
+        for cut in chip_cuts(self._stage, visit):
+            woken = replace(start, chip_cut=cut)
+            known = fingerprint("chip cut", cut.chip, cut.moment, b"%d" % rest[cut.operation - 1])
+            name = self._cuts.setdefault(known, cut_name(node.name, cut))
+            if name in self._nodes:
+                if name not in node.steps:
+                    self._audit.offer(name, partial(replace, woken))
+            else:
+                operation = _told(visit.operations[cut.operation - 1])
+                told = Cut(node.name, cut.operation, operation, f"{cut.chip} alone, {cut.moment}")
+                cuts = node.trial_cuts, node.chip_cuts + 1
+                self._add(Node(name, node.name, told, node.depth + 1, *cuts), woken)
+            node.step_to(name, CHIP)
 
     def chain(self, node: Node) -> tuple[Cut, ...]:
         """The cuts from the first state to this one."""
         cuts: list[Cut] = []
         at: Node | None = node
-        while at is not None and at.cut is not None:
-            cuts.append(at.cut)
-            at = self._nodes.get(at.cut.parent)
+        while at is not None:
+            if at.cut is not None:
+                cuts.append(at.cut)
+            at = None if at.parent is None else self._nodes[at.parent]
         return tuple(reversed(cuts))
 
-    def _judge_trials(self) -> None:
-        """How few cuts inside trials lead to each state, over all ways there; then each ending."""
-        fewest = self._fewest_trial_cuts()
+    def _blame(self, node: Node, violations: "list[Violation] | tuple[Violation, ...]") -> None:
+        self.result.broken.extend(Broken(one, self.chain(node)) for one in violations)
+
+    def _judge_endings(self) -> None:
+        """How few cuts inside trials, or of chips, lead to each end over all ways there."""
+        trial_cuts, chip_cuts = self._fewest(TRIAL), self._fewest(CHIP)
         for node in self._nodes.values():
-            if fewest[node.name] < node.trial_cuts:
-                self._judge_ending(node, fewest[node.name])
-            if any(one.outcome != self._stage.expected for one in node.ended):
+            if node.leg is None or not node.leg.rested:
+                continue
+            fewest = {"trial_cuts": trial_cuts[node.name], "chip_cuts": chip_cuts[node.name]}
+            if fewest != {"trial_cuts": node.trial_cuts, "chip_cuts": node.chip_cuts}:
+                self._blame(node, judge_ending(self._stage, node.leg.ended, **fewest))
+            if any(one.outcome != self._stage.expected for one in node.leg.ended):
                 self.result.lost_trials += 1
 
-    def _judge_ending(self, node: Node, trial_cuts: int) -> None:
-        """Whether an update may end so after at most this many cuts inside its trials."""
-        finding = invariants.ends_as_it_must(
-            self._stage.expected,
-            node.ended,
-            trial_cuts=trial_cuts,
-            attempts_max=self._stage.profile.confirm.attempts_max,
-        )
-        if finding is not None:
-            violation = Violation(invariants.ends_as_it_must.__name__, finding)
-            self.result.broken.append(Broken(violation, self.chain(node)))
-
-    def _fewest_trial_cuts(self) -> dict[int, int]:
+    def _fewest(self, kind: int) -> dict[int, int]:
         root = next(iter(self._nodes))
         fewest = {root: 0}
         waiting = deque([root])
         while waiting:
             name = waiting.popleft()
-            for following, weight in self._nodes[name].following.items():
+            for following, step in self._nodes[name].steps.items():
+                weight = int(bool(step & kind))
                 cuts = fewest[name] + weight
                 if following not in fewest or cuts < fewest[following]:
                     fewest[following] = cuts
@@ -219,16 +272,60 @@ class Search:
                         waiting.appendleft(following)
         return fewest
 
-    def _report(self) -> None:
+    def _run_again(self) -> None:
+        """The audit: as they were found, through all reboots, and compared with what is known."""
+        result = self.result
+        result.merged, result.other_bytes = self._audit.merged, self._audit.other_bytes
+        for number, (name, start) in enumerate(self._audit.sample):
+            node = self._nodes[name]
+            visit = self._visitor.visit(start, name ^ (number + 1), whole=True)
+            finding = self._audit.compare(start, visit, self._way(node), self._prints)
+            result.audited += 1
+            result.different += finding is not None
+            if finding is not None:
+                self._blame(node, [finding])
+
+    def _report(self, *, finished: bool = False) -> None:
         result = self.result
         self._tell(
             Progress(
                 f"{result.board} {result.scenario}",
                 result.crash_states,
                 result.distinct,
-                result.visited,
+                result.boots,
+                len(self._waiting),
+                finished,
             )
         )
+
+
+def chip_cuts(stage: Stage, visit: Visit) -> Iterator[ChipCut]:
+    """Where a chip alone may lose its power: before a write to it, and in each operation of its flash.
+
+    To lose it behind one is to lose it before what comes next, but for an answer that nobody hears.
+    """
+    every_word, spoken = stage.scale.every_word, False
+    for place, operation in enumerate(visit.operations if stage.profile.microcontrollers else ()):
+        spoken = spoken or operation.name == WRITE
+        moments: tuple[Moment, ...] = ()
+        if operation.name.startswith("Flash."):
+            moments = (Moment.TORN, Moment.AFTER) if every_word else (Moment.TORN,)
+        elif operation.name == WRITE and (every_word or _at_an_edge(visit, place)):
+            moments = (Moment.BEFORE,)
+        for chip in stage.profile.microcontrollers if spoken else ():
+            for moment in moments:
+                yield ChipCut(chip.name, operation.number, moment)
+
+
+def _at_an_edge(visit: Visit, place: int) -> bool:
+    """Whether this write is the first or the last of some between which nothing durable changes."""
+    here = visit.pictures[place]
+    first = place == 0 or visit.pictures[place - 1] is not here
+    return first or visit.pictures[place + 1] is not here
+
+
+def _told(operation: Operation) -> str:
+    return f"{operation.name} {operation.detail}".strip()
 
 
 def _in_trial(picture: Picture) -> bool:

@@ -35,12 +35,37 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
+class Mind:
+    """What a chip with MCUboot knows as long as it has power: the program that runs, and its upload."""
+
+    mode: str
+    recovery_next: bool
+    slot: int = 1
+    offset: int = 0
+    length: int = 0
+    sha: bytes = b""
+    erased_pages: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ChipState:
+    """The flash of one chip as far as images may use it, all that its bootloader keeps included.
+
+    `mind` is None for a chip that lost its power, and for one to which that makes no difference.
+    """
+
+    flash: bytes
+    mind: Mind | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class DurableState:
-    """Everything that a device and its world still know when the power is gone."""
+    """Everything that a device and its world still know when the power is gone; chips by name."""
 
     files: Mapping[str, bytes]
     devices: Mapping[str, bytes]
     stored: tuple[Stored, ...] = ()
+    chips: Mapping[str, ChipState] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +105,12 @@ class Fingerprints:
     _devices: dict[tuple[str, bytes], int] = field(default_factory=dict)
     _files: dict[tuple[str, bytes], int] = field(default_factory=dict)
     _stored: dict[tuple[Stored, ...], int] = field(default_factory=dict)
+    _chips: dict[tuple[str, ChipState], int] = field(default_factory=dict)
 
     def state(self, state: DurableState) -> int:
         """The name of a whole state."""
         name = self.files(state.files) ^ self.stored(state.stored) ^ self.boot_state(state.devices)
+        name ^= self.chips(state.chips)
         for path, content in state.devices.items():
             if path not in self.copies.paths:
                 name ^= self.device(path, content)
@@ -114,7 +141,7 @@ class Fingerprints:
             else:
                 serials.append(None)
         told += repr(_differences(serials)).encode()
-        return _print("environment", "", "", told + b"".join(devices.values()))
+        return fingerprint("environment", "", "", told + b"".join(devices.values()))
 
     def _said(self, copy: bytes) -> bytes:
         """The variables of a copy, the counter no higher than just above its limit."""
@@ -130,7 +157,7 @@ class Fingerprints:
         key = (path, number, content)
         found = self._sectors.get(key)
         if found is None:
-            found = self._sectors[key] = _print("sector", path, str(number), content)
+            found = self._sectors[key] = fingerprint("sector", path, str(number), content)
         return found
 
     def device(self, path: str, content: bytes) -> int:
@@ -152,7 +179,7 @@ class Fingerprints:
             found = self._files.get((file, content))
             if found is None:
                 told = essence(content) if file == journals.FILE else content
-                found = self._files[file, content] = _print("file", file, "", told)
+                found = self._files[file, content] = fingerprint("file", file, "", told)
             name ^= found
         return name
 
@@ -160,8 +187,20 @@ class Fingerprints:
         """What the fleet has stored."""
         found = self._stored.get(stored)
         if found is None:
-            found = self._stored[stored] = _print("stored", "", "", repr(stored).encode())
+            found = self._stored[stored] = fingerprint("stored", "", "", repr(stored).encode())
         return found
+
+    def chips(self, chips: Mapping[str, ChipState]) -> int:
+        """All chips."""
+        name = 0
+        for one in chips.items():
+            found = self._chips.get(one)
+            if found is None:
+                chip, state = one
+                told = repr(state.mind)
+                found = self._chips[one] = fingerprint("chip", chip, told, state.flash)
+            name ^= found
+        return name
 
 
 def essence(content: bytes) -> bytes:
@@ -190,7 +229,8 @@ def _without(value: object) -> object:
             return value
 
 
-def _print(kind: str, name: str, place: str, content: bytes) -> int:
+def fingerprint(kind: str, name: str, place: str, content: bytes) -> int:
+    """128 bits of one part of a state."""
     digest = hashlib.blake2b(f"{kind}\n{name}\n{place}\n".encode(), digest_size=PRINT_BYTES)
     digest.update(content)
     return int.from_bytes(digest.digest(), "little")

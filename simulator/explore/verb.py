@@ -9,10 +9,11 @@ from typing import Final
 from rich.console import Console
 
 from simulator.explore.page import write_page
+from simulator.explore.result import Result
 from simulator.explore.scenario import Scenario
-from simulator.explore.search import Result
 from simulator.explore.sweep import Configuration, configurations, different_boards, sweep
 from simulator.explore.table import Bulletin, document, print_table
+from simulator.profiles import load_profile
 
 OK: Final = 0
 WRONG: Final = 1
@@ -42,6 +43,18 @@ def add_explore(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
         "--processes", type=int, default=PROCESSES, help="side by side (default: 2)"
     )
     parser.add_argument(
+        "--audit",
+        type=int,
+        default=0,
+        metavar="N",
+        help="run N of the merged states of each configuration again, and compare (default: 0)",
+    )
+    parser.add_argument(
+        "--every-word",
+        action="store_true",
+        help="take a chip's own power at every write to it, not only where something durable changes",
+    )
+    parser.add_argument(
         "--html", type=Path, metavar="FILE", help="write a page on which to cut the power by hand"
     )
     parser.add_argument("--json", action="store_true", help="print JSON for machines")
@@ -49,10 +62,15 @@ def add_explore(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]
 
 
 def _explore(options: argparse.Namespace) -> int:
-    chosen = configurations(options.board or different_boards(), options.scenario or list(Scenario))
+    chosen = configurations(
+        options.board or different_boards(),
+        options.scenario or (),
+        audit=options.audit,
+        every_word=options.every_word,
+    )
     began_s = time.monotonic()
     console = Console(stderr=options.json, width=None if sys.stdout.isatty() else WIDTH)
-    with Bulletin(console) as bulletin:
+    with Bulletin(console, len(chosen)) as bulletin:
         found = list(sweep(chosen, options.processes, bulletin.tell))
     results = _in_order(chosen, found)
     duration_s = time.monotonic() - began_s
@@ -62,9 +80,12 @@ def _explore(options: argparse.Namespace) -> int:
         print_table(console, results, duration_s)
     if options.html:
         write_page(options.html, chosen)
-    return OK if all(result.good for result in results) else WRONG
+    return OK if results and all(result.good for result in results) else WRONG
 
 
 def _in_order(chosen: list[Configuration], results: list[Result]) -> list[Result]:
-    order = [one.scenario.value for one in chosen]
-    return sorted(results, key=lambda one: (one.board, order.index(one.scenario)))
+    scenarios = list(Scenario)
+    boards = list(dict.fromkeys(load_profile(one.board).name for one in chosen))
+    return sorted(
+        results, key=lambda one: (boards.index(one.board), scenarios.index(Scenario(one.scenario)))
+    )

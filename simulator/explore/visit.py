@@ -1,4 +1,8 @@
-"""One visit of a durable state: a fresh device wakes in it and the real agent runs to rest, uncut."""
+"""One visit: a fresh device begins one boot as it was left, and the real agent runs to its end, uncut.
+
+A boot ends at rest or with the reboot that begins the next one. So what follows a reboot is run once for
+each way in which it can begin, however many cuts before it lead there.
+"""
 
 from dataclasses import dataclass, field
 from typing import Final
@@ -10,9 +14,10 @@ from simulator import invariants
 from simulator.board import BrokenImageError
 from simulator.broker import Hub
 from simulator.clock import SimulatedClock
-from simulator.explore.board import CountedBroker, make_watched_board
+from simulator.explore.board import CountedBroker, NextBoot, WatchedBoard, make_watched_board
 from simulator.explore.crash import Picture
 from simulator.explore.scenario import NUMBER, Scenario, Stage
+from simulator.explore.start import Start
 from simulator.explore.state import DurableState, Stored
 from simulator.explore.watch import FleetSide, Violation, Watch
 from simulator.faults import Faults, Fetch
@@ -24,8 +29,6 @@ from simulator.scratch import SimulatedScratch
 from simulator.trace import Trace
 from simulator.world import DarkBoardError, DeviceSimulation, RestlessError, Surroundings
 
-OUTAGE_S: Final = 60.0
-"""How long the network stays away after a power cut that took it too."""
 BOOTS_MAX: Final = 16
 SLICE_S: Final = 3600.0
 SLICES_MAX: Final = 6
@@ -33,15 +36,25 @@ SLICES_MAX: Final = 6
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """What one run showed. `pictures` has one more than `operations`: the device at rest."""
+    """What one run showed. `pictures` has one more than `operations`: how the device was at the end.
+
+    `following` is how the next boot begins, None when there is none. `boots` are the operations before
+    which a later boot began, for a run that was not of one boot.
+    """
 
     operations: tuple[Operation, ...]
     pictures: tuple[Picture, ...]
     violations: tuple[Violation, ...]
-    boots: int
+    rested: bool
+    following: Start | None
+    boots: tuple[int, ...]
+    trials: int
     replaced: int
     fetched_bytes: int
+    missing_bytes: int
     ended: tuple[Ended, ...]
+    heard: tuple[Ended, ...]
+    running: str | None
     trace: Trace = field(repr=False)
 
 
@@ -58,30 +71,103 @@ class _Mirror(SimulatedRepository):
         return SimulatedRepository.open(self, path, offset, length_max)
 
 
+@dataclass(slots=True)
+class _Run:
+    """The parts of one run."""
+
+    stage: Stage
+    start: Start
+    clock: SimulatedClock
+    board: WatchedBoard
+    watch: Watch
+    repository: _Mirror
+    device: DeviceSimulation
+    boots: list[int] = field(default_factory=list)
+    rebooted: bool = False
+
+    def again(self) -> None:
+        """Another boot begins: what surrounds the device is as in the first."""
+        self.boots.append(len(self.watch.operations))
+        self.watch.fleet.lost.clear()
+        self.repository.faults.clear()
+        _break_downloads(self.stage, self.repository.faults)
+
+    def to_the_end(self) -> bool:
+        """Run; whether the device came to rest, or to its next boot."""
+        rest, boot = invariants.comes_to_rest, invariants.bootable
+        violations = self.watch.violations
+        try:
+            self.device.run_until_quiet(slice_s=SLICE_S, slices_max=SLICES_MAX)
+        except RestlessError as error:
+            violations.append(Violation(rest.__name__, str(error)))
+        except (BrokenImageError, DarkBoardError) as error:
+            violations.append(Violation(boot.__name__, str(error)))
+        except AssertionError as error:  # the agent would start, stop here again and never get on
+            violations.append(Violation(rest.__name__, f"the agent stopped: {error}"))
+        except NextBoot:
+            self.rebooted = True
+        else:
+            return True
+        return False
+
+    def following(self) -> Start | None:
+        """How the next boot begins."""
+        if not self.rebooted:
+            return None
+        picture = self.watch.pictures[-1]
+        left_s = max(0.0, self.start.outage_s - self.clock.now_s)
+        return Start(picture.durable, picture.pending, self.board.argument, left_s)
+
+
 class Visitor:
     """Visits states of one stage."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
 
-    def visit(self, state: DurableState, name: int, *, traced: bool = False) -> Visit:
-        """Wake in this state. `name` makes the boots of this visit differ from all earlier ones."""
+    def visit(self, start: Start, name: int, *, traced: bool = False, whole: bool = False) -> Visit:
+        """Begin so. `name` makes these boots differ from all others; `whole` goes on through reboots."""
+        run = self._make(start, name, traced=traced)
+        run.board.one_boot = not whole
+        run.watch.open()
+        rested = run.to_the_end()
+        watch = run.watch
+        watch.pictures.append(watch.picture())
+        slot = run.device.slot
+        running = None
+        if rested:
+            running = self._stage.whole(watch.pictures[-1].devices, "a" if slot == "a" else "b")
+        return Visit(
+            operations=tuple(watch.operations),
+            pictures=tuple(watch.pictures),
+            violations=tuple(watch.violations),
+            rested=rested,
+            following=None if rested else run.following(),
+            boots=tuple(run.boots),
+            trials=watch.trials,
+            replaced=watch.replaced,
+            fetched_bytes=run.repository.sent_bytes("blobs/*"),
+            missing_bytes=self._missing_bytes(start.state),
+            ended=_ended(watch.fleet.memory),
+            heard=_ended(tuple(watch.fleet.heard)),
+            running=running,
+            trace=run.device.trace,
+        )
+
+    def _make(self, start: Start, name: int, *, traced: bool) -> _Run:
         stage = self._stage
         clock, faults, hub = SimulatedClock(), Faults(), Hub()
-        cut = name != 0
-        board = make_watched_board(stage.profile, state, seed=name, faults=faults)
-        fleet = FleetSide(hub, {one.id: one for one in state.stored})
+        board = make_watched_board(stage.profile, start, clock, seed=name, faults=faults)
+        fleet = FleetSide(hub, {one.id: one for one in start.state.stored})
         hub.listen(f"lockgate/{stage.config.device.fleet}/+/report", fleet.hear)
         hub.publish(stage.notice)
         repository = _Mirror(MemorySource(stage.content), clock, faults)
         broker = CountedBroker(hub, clock, faults, power=board.power)
-        if stage.scenario is Scenario.NETWORK_DIES:
-            looks = 2 * len(stage.profile.parts)  # at the index and the end of each payload
-            faults.add(Fetch.TRUNCATED, "blobs/*", after=looks)
-            if cut:
-                hub.stop()
-                clock.at(OUTAGE_S, hub.start)
-                repository.back_at_s = OUTAGE_S
+        _break_downloads(stage, faults)
+        if start.outage_s > 0:
+            hub.stop()
+            clock.at(start.outage_s, hub.start)
+            repository.back_at_s = start.outage_s
         device = DeviceSimulation(
             board=board,
             config=stage.config,
@@ -101,56 +187,28 @@ class Visitor:
         )
         if traced:
             device.open()
+            update = None if device.journal is None else device.journal.update
+            device.trace.state = "-" if update is None else update.state.name
             repository.note = broker.note = device.trace.note
-        watch = Watch(stage, board, fleet)
-        watch.open()
-        rested = _run(device, watch)
-        watch.pictures.append(watch.picture())
-        fetched = repository.sent_bytes("blobs/*")
-        if rested:
-            self._judge(watch, state, device.slot, fetched)
-        return Visit(
-            operations=tuple(watch.operations),
-            pictures=tuple(watch.pictures),
-            violations=tuple(watch.violations),
-            boots=board.boots,
-            replaced=watch.replaced,
-            fetched_bytes=fetched,
-            ended=_ended(fleet.memory),
-            trace=device.trace,
-        )
-
-    def _judge(self, watch: Watch, state: DurableState, slot: str, fetched_bytes: int) -> None:
-        """What is to be seen only once the device rests."""
-        stage, fleet = self._stage, watch.fleet
-        attempts_max = stage.profile.confirm.attempts_max
-        ended = _ended(fleet.memory)
-        rest = invariants.comes_to_rest
-        watch.judge(rest, rest(watch.board.boots, attempts_max))
-        bounded = invariants.state_writes_are_bounded
-        watch.judge(bounded, bounded(watch.replaced, attempts_max))
-        one = invariants.one_result_is_stored
-        watch.judge(one, one(ended, _ended(tuple(fleet.heard)), 1))
-        content = watch.pictures[-1].devices
-        running = stage.whole(content, "a" if slot == "a" else "b")
-        runs = invariants.reported_is_what_runs
-        watch.judge(runs, runs(ended, running, str(NUMBER)))
-        missing = self._missing_bytes(state)
-        only = invariants.only_the_missing_is_fetched
-        watch.judge(only, only(fetched_bytes, missing))
+        watch = Watch(stage, board, fleet, start.chip_cut)
+        run = _Run(stage, start, clock, board, watch, repository, device)
+        board.again = run.again
+        return run
 
     def _missing_bytes(self, state: DurableState) -> int:
         """What may be fetched from this state on."""
         stage = self._stage
         parts = stage.profile.slots["b"].parts
         whole = stage.whole(state.devices, "b") == str(NUMBER)
-        missing = 0
+        missing = sum(
+            length for name, length in stage.chip_payloads.items() if name not in state.files
+        )
         for part, index in stage.indexes.items():
             content = state.devices[parts[part]]
             missing += min(one.record_offset for one in index.entries if one.record_length) + 1
+            image = stage.images[str(NUMBER)][part]
             for place, entry in enumerate(index.entries):
                 held = content[entry.offset : entry.offset + entry.length_bytes]
-                image = stage.images[str(NUMBER)][part]
                 wanted = image[entry.offset : entry.offset + entry.length_bytes]
                 if not whole and (place == 0 or held != wanted):
                     missing += entry.record_length
@@ -160,20 +218,10 @@ class Visitor:
         return missing * again
 
 
-def _run(device: DeviceSimulation, watch: Watch) -> bool:
-    """Run to rest; whether it came to rest."""
-    rest, boot = invariants.comes_to_rest, invariants.bootable
-    try:
-        device.run_until_quiet(slice_s=SLICE_S, slices_max=SLICES_MAX)
-    except RestlessError as error:
-        watch.violations.append(Violation(rest.__name__, str(error)))
-    except (BrokenImageError, DarkBoardError) as error:
-        watch.violations.append(Violation(boot.__name__, str(error)))
-    except AssertionError as error:  # the agent would start, stop here again and never get on
-        watch.violations.append(Violation(rest.__name__, f"the agent stopped: {error}"))
-    else:
-        return True
-    return False
+def _break_downloads(stage: Stage, faults: Faults) -> None:
+    if stage.scenario is Scenario.NETWORK_DIES:
+        looks = 2 * len(stage.profile.parts)  # at the index and the end of each payload
+        faults.add(Fetch.TRUNCATED, "blobs/*", after=looks)
 
 
 def _ended(stored: tuple[Stored, ...]) -> tuple[Ended, ...]:

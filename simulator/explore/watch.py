@@ -21,7 +21,10 @@ from simulator.broker import Hub
 from simulator.explore.board import WatchedBoard
 from simulator.explore.crash import Picture, Unflushed
 from simulator.explore.scenario import Stage
+from simulator.explore.start import ChipCut
 from simulator.explore.state import Stored
+from simulator.explore.watch_chips import ChipWatch
+from simulator.files import Watcher, unwatched
 from simulator.invariants import Finding
 from simulator.power import Operation
 
@@ -38,7 +41,7 @@ class Violation:
 
 @dataclass(slots=True)
 class FleetSide:
-    """The fleet's end: stores the first report of each id and answers. The broker loses one of each.
+    """The fleet's end: stores the first report of each id and answers. In each boot the broker loses one.
 
     `loses` is how many publications of a report are acknowledged and never delivered, as a broker does
     whose queue is full.
@@ -48,7 +51,7 @@ class FleetSide:
     stored: dict[str, Stored]
     loses: int = 1
     heard: list[Stored] = field(default_factory=list)
-    _lost: dict[str, int] = field(default_factory=dict)
+    lost: dict[str, int] = field(default_factory=dict)
 
     def hear(self, message: Message) -> None:
         """A report arrives, or would."""
@@ -56,9 +59,9 @@ class FleetSide:
             report = parse_report(message.content)
         except NoticeError:
             return
-        lost = self._lost.get(report.id, 0)
+        lost = self.lost.get(report.id, 0)
         if lost < self.loses:
-            self._lost[report.id] = lost + 1
+            self.lost[report.id] = lost + 1
             return
         said = Stored(report.id, report.update, report.outcome.value, report.code)
         self.heard.append(said)
@@ -79,6 +82,7 @@ class Watch:
     stage: Stage
     board: WatchedBoard
     fleet: FleetSide
+    chip_cut: ChipCut | None = None
     operations: list[Operation] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
     violations: list[Violation] = field(default_factory=list)
@@ -91,11 +95,14 @@ class Watch:
     _journal: Journal | None = None
     _floor: Floor = field(default_factory=Floor)
     _places: dict[str, tuple[SlotName, str]] = field(default_factory=dict)
+    _chips: ChipWatch = field(init=False)
+    _also: Watcher = unwatched
 
     def open(self) -> None:
         """Begin to watch."""
         board = self.board
         board.watched_power.announce = self.announced
+        self._also = board.files.watcher
         board.files.watcher = self.replaced_file
         for device in board.watched_devices.values():
             device.reading, device.writing, device.flushed = self.read, self.writing, self.flushed
@@ -108,6 +115,8 @@ class Watch:
             for name, slot in self.stage.profile.slots.items()
             for part, path in slot.parts.items()
         }
+        self._chips = ChipWatch(self.stage, board, self.judge, lambda: self._journal, self.chip_cut)
+        self._chips.open()
 
     @property
     def update(self) -> Update | None:
@@ -140,7 +149,11 @@ class Watch:
             for write in device.pending_writes()
         )
         survivors = self.stage.survivors(self._files)
-        return Picture(survivors, dict(self._devices), self.fleet.memory, pending)
+        fates = self._chips.fates()
+        picture = Picture(survivors, self._devices, self.fleet.memory, pending, fates)
+        if self.pictures and picture == self.pictures[-1]:
+            return self.pictures[-1]  # the same object says that nothing has changed
+        return picture
 
     def read(self, path: str, offset: int, length_bytes: int) -> None:
         """Bytes were read; those that come from the medium count as read back."""
@@ -161,7 +174,9 @@ class Watch:
 
     def flushed(self, path: str) -> None:
         """What was written to a device is durable now."""
-        self._devices[path] = self.board.watched_devices[path].snapshot()
+        snapshot = self.board.watched_devices[path].snapshot()
+        if snapshot != self._devices[path]:
+            self._devices = self._devices | {path: snapshot}
 
     def booted(self, started: SlotName | None) -> None:
         """The bootloader has chosen."""
@@ -169,6 +184,7 @@ class Watch:
         self.running = started
         release = None if started is None else self.stage.whole(self._newest(), started)
         self.judge(invariants.bootable, invariants.bootable(started, release))
+        self._chips.booted(started, release)
         if started is None:
             return
         update = self.update
@@ -182,6 +198,7 @@ class Watch:
 
     def replaced_file(self, name: str, content: bytes) -> None:
         """A small file has a new content."""
+        self._also(name, content)
         self.replaced += 1
         residue = invariants.residue_is_bounded
         self.judge(residue, residue(self.board.files.content))

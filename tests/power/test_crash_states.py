@@ -1,8 +1,16 @@
 """The states that a cut may leave, counted by hand where that can be done."""
 
 from simulator.block_device import PendingWrite
-from simulator.explore.crash import Extent, Picture, Unflushed, crash_states, leave, recipes
-from simulator.explore.state import Fingerprints, essence
+from simulator.explore.crash import (
+    ChipFate,
+    Extent,
+    Picture,
+    Unflushed,
+    crash_states,
+    leave,
+    recipes,
+)
+from simulator.explore.state import ChipState, Fingerprints, essence
 
 OLD, NEW = b"o" * 512, b"n" * 512
 
@@ -14,8 +22,8 @@ def picture(*writes: PendingWrite) -> Picture:
 
 def contents(taken: Picture) -> set[bytes]:
     return {
-        leave(taken, recipe).devices["disk"]
-        for recipe in crash_states(taken, Fingerprints()).values()
+        leave(taken, leaving).devices["disk"]
+        for leaving in crash_states(taken, Fingerprints()).values()
     }
 
 
@@ -54,8 +62,19 @@ def test_what_is_written_later_covers_what_was_written_before() -> None:
 def test_names_are_those_of_the_whole_states() -> None:
     prints = Fingerprints()
     taken = picture(PendingWrite(0, NEW * 2), PendingWrite(2048, NEW), PendingWrite(512, OLD))
-    for name, recipe in crash_states(taken, prints).items():
-        assert name == prints.state(leave(taken, recipe))
+    for name, leaving in crash_states(taken, prints).items():
+        assert name == prints.state(leave(taken, leaving))
+
+
+def test_every_fate_of_the_chips_meets_every_subset_of_the_writes() -> None:
+    fates = tuple(ChipFate(told.decode(), {"motor": ChipState(told)}) for told in (b"on", b"torn"))
+    pending = (Unflushed("disk", PendingWrite(0, NEW)), Unflushed("disk", PendingWrite(512, NEW)))
+    taken = Picture({}, {"disk": OLD * 8}, (), pending, fates)
+    prints = Fingerprints()
+    left = {name: leave(taken, one) for name, one in crash_states(taken, prints).items()}
+    assert len(left) == 2 * 4
+    assert {state.chips["motor"].flash for state in left.values()} == {b"on", b"torn"}
+    assert all(prints.state(state) == name for name, state in left.items())
 
 
 def test_of_many_writes_each_is_lost_and_each_is_alone_once() -> None:

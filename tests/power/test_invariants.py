@@ -4,8 +4,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from agent.board import SlotName
+from agent.firmware import AS_IT_CAME, ChipRecord, Firmware
 from agent.floor import Floor, RoleFloor
 from agent.journal import Journal, Tried
+from agent.release import Hosts
 from agent.report import Outcome
 from agent.update import State, Update
 from simulator import invariants
@@ -96,6 +98,16 @@ def test_ends_as_it_must() -> None:
     assert not holds(ended(Outcome.FAILED, "install"), Outcome.REVERTED, 0)
 
 
+def test_a_chip_that_lost_its_power_alone_may_take_its_trial_with_it() -> None:
+    holds = invariants.ends_as_it_must
+    gone = [ended(Outcome.REVERTED, "flash-line")]
+    expected = Outcome.CONFIRMED
+    assert holds(expected, gone, trial_cuts=0, attempts_max=ATTEMPTS_MAX, chip_cuts=1) is None
+    assert holds(expected, gone, trial_cuts=3, attempts_max=ATTEMPTS_MAX, chip_cuts=0)
+    mixed = [ended(Outcome.FAILED, "flash-mixed")]
+    assert holds(expected, mixed, trial_cuts=0, attempts_max=ATTEMPTS_MAX, chip_cuts=1)
+
+
 def test_reported_is_what_runs() -> None:
     holds = invariants.reported_is_what_runs
     assert holds([ended(Outcome.CONFIRMED)], "2", "2") is None
@@ -162,3 +174,44 @@ def test_residue_is_bounded() -> None:
 def test_state_writes_are_bounded() -> None:
     assert invariants.state_writes_are_bounded(24, ATTEMPTS_MAX) is None
     assert invariants.state_writes_are_bounded(25, ATTEMPTS_MAX)
+
+
+def test_state_writes_for_chips_are_bounded_too() -> None:
+    bound = 24 + invariants.WRITES_FOR_A_CHIP
+    bound += ATTEMPTS_MAX * invariants.WRITES_FOR_A_CHIP_IN_A_TRIAL
+    assert invariants.state_writes_are_bounded(bound, ATTEMPTS_MAX, chips=1) is None
+    assert invariants.state_writes_are_bounded(bound + 1, ATTEMPTS_MAX, chips=1)
+
+
+def test_chip_runs_or_can_be_flashed() -> None:
+    holds = invariants.chip_runs_or_can_be_flashed
+    assert holds("motor", "2", starts=True, can_be_flashed=False) is None
+    assert holds("motor", None, starts=False, can_be_flashed=True) is None
+    assert holds("motor", None, starts=True, can_be_flashed=True)
+    assert holds("motor", None, starts=False, can_be_flashed=False)
+
+
+def test_written_on_the_record() -> None:
+    new = Firmware("ab" * 32, Hosts(1, 2))
+    assert invariants.written_on_the_record("motor", ChipRecord(None, new)) is None
+    assert invariants.written_on_the_record("motor", ChipRecord(new))
+    assert invariants.written_on_the_record("motor", AS_IT_CAME)
+
+
+def test_both_ways_are_kept() -> None:
+    holds = invariants.both_ways_are_kept
+    assert holds("motor", back=True, forward=True) is None
+    assert holds("motor", back=False, forward=True)
+    assert holds("motor", back=True, forward=False)
+
+
+def test_pair_is_allowed() -> None:
+    assert invariants.pair_is_allowed("motor", None, 1) is None
+    assert invariants.pair_is_allowed("motor", Hosts(1, 2), 1) is None
+    assert invariants.pair_is_allowed("motor", Hosts(2, 2), 1)
+
+
+def test_chip_belongs_to_what_runs() -> None:
+    assert invariants.chip_belongs_to_what_runs("motor", "2", "2") is None
+    assert invariants.chip_belongs_to_what_runs("motor", "0", "2")
+    assert invariants.chip_belongs_to_what_runs("motor", "0", None)
