@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 
 from agent.commands.examination import Finding, Level, failure
 from agent.commands.examine_board import board_findings
+from agent.commands.examine_chips import chip_findings
 from agent.commands.examine_network import network_findings
 from agent.commands.examine_state import state_findings
 from agent.commands.output import show
@@ -22,6 +23,11 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     parser = subparsers.add_parser("doctor", help="look at all that an update depends on")
     parser.add_argument(
         "--offline", action="store_true", help="leave out the broker and the repository"
+    )
+    parser.add_argument(
+        "--chips",
+        action="store_true",
+        help="also ask the bootloaders of microcontrollers who they are, which restarts their firmware",
     )
     parser.set_defaults(run=run)
 
@@ -66,6 +72,7 @@ def _findings(options: argparse.Namespace) -> Iterator[Finding]:
         yield failure(name, error)
         return
     yield from board_findings(setup)
+    yield from chip_findings(setup, ask=options.chips)
     yield from state_findings(setup)
     if not options.offline:
         yield from network_findings(setup)

@@ -7,7 +7,16 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from agent.errors import FlashError, FlashLineError, FlashRefusedError, FlashVerifyError, Retry
-from agent.flash import ERASED, ChipImage, Flasher, FlashReader, OnProgress, Recovery, TrialFlasher
+from agent.flash import (
+    ERASED,
+    ChipImage,
+    Flasher,
+    FlashReader,
+    Identity,
+    OnProgress,
+    Recovery,
+    TrialFlasher,
+)
 from agent.flash.entry import GpioPins, enter, leave
 from agent.flash.select import ChipSettings, make_flasher
 from agent.flash.session import no_progress
@@ -28,6 +37,19 @@ def has_trial(settings: ChipSettings, line: SerialLine) -> bool:
 def can_be_read(settings: ChipSettings, line: SerialLine) -> bool:
     """Whether the protocol gives back what the chip holds."""
     return isinstance(make_flasher(settings, line), FlashReader)
+
+
+def identify_chip(settings: ChipSettings, line: SerialLine, pins: GpioPins | None) -> Identity:
+    """Who answers in the bootloader; the chip starts its image again. Raises `FlashError`."""
+
+    def ask() -> Identity:
+        flasher = make_flasher(settings, line)
+        enter(settings.entry, line, settings.line, pins)
+        identity = flasher.identify()
+        leave(settings.entry, line, pins)
+        return identity
+
+    return _tried(line, ask)
 
 
 def read_chip(
