@@ -12,6 +12,7 @@ from agent.commands.output import show
 from agent.commands.settings import read_config
 from agent.commands.setup import (
     Setup,
+    read_encryption_key,
     read_profile,
     read_root_of_trust,
 )
@@ -65,7 +66,7 @@ def _findings(options: argparse.Namespace) -> Iterator[Finding]:
         yield Finding("settings", Level.OK, options.config)
         profile = read_profile(config, options.config)
         yield Finding("board profile", Level.OK, f"{config.device.profile}: {profile.name}")
-        setup = Setup(config, profile, read_root_of_trust(config))
+        setup = Setup(config, profile, read_root_of_trust(config), read_encryption_key(config))
         yield Finding("root of trust", Level.OK, config.paths.root_of_trust)
     except (ConfigError, ProfileError) as error:
         name = "board profile" if isinstance(error, ProfileError) else "settings"

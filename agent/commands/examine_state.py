@@ -12,8 +12,11 @@ from agent.commands.examination import Finding, Level, examined
 from agent.commands.output import size_words, time_words
 from agent.commands.settings import check_certificates
 from agent.commands.setup import Setup
+from agent.encryption import load_private, recipient_id
 from agent.interfaces import World
+from agent.limits import NO_LIMITS, Wish
 from agent.linux.world import local_world
+from agent.restraint import Restraint
 from agent.strict import format_time
 
 ROOM_BYTES_MIN: Final = 2 * 1024 * 1024
@@ -30,6 +33,10 @@ def state_findings(setup: Setup) -> Iterator[Finding]:
     yield examined("journal", partial(_journal, setup, world))
     yield examined("clock", partial(_clock, world))
     yield examined("identity", partial(_identity, setup, world))
+    if setup.config.encryption.key:
+        yield examined("encryption key", partial(_encryption_key, setup))
+    if setup.config.limits != NO_LIMITS:
+        yield examined("limits", partial(_limits, setup, world))
     for key, path in (
         ("broker.authority", setup.config.broker.authority),
         ("repository.authority", setup.config.repository.authority),
@@ -119,6 +126,20 @@ def _identity(setup: Setup, world: World) -> Finding:
             "enrol the device with the request of `lockgate identity --new`",
         )
     return _dates(world, "identity", broker.certificate)
+
+
+def _encryption_key(setup: Setup) -> Finding:
+    private = load_private(setup.encryption_key)
+    name = recipient_id(private.public_key().public_bytes_raw()).hex()[:8]
+    return Finding("encryption key", Level.OK, f"{setup.config.encryption.key}: key {name}")
+
+
+def _limits(setup: Setup, world: World) -> Finding:
+    hold = Restraint(world, setup.config.limits).hold_for(Wish())
+    if hold is None:
+        return Finding("limits", Level.OK, "none holds an update up now")
+    advice = f"see `lockgate explain {hold.code}`"
+    return Finding("limits", Level.WARN, f"an update would wait: {hold}", advice)
 
 
 def _dates(world: World, name: str, path: str) -> Finding:
