@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -42,6 +42,7 @@ class Case:
 
     `commands` run one after the other, with `{port}` and `{image}` filled in. `settings` is the name of our
     flasher's, empty for the programs of others; only where answers are `slow` does it differ from another.
+    `asked` is an adapter that was asked for low latency, as our flasher does where the kernel can.
     """
 
     chip: str
@@ -51,6 +52,7 @@ class Case:
     commands: tuple[tuple[str, ...], ...]
     settings: str = ""
     slow: bool = False
+    asked: bool = False
 
 
 def holds(chip: BenchChip, image: bytes) -> bool:
@@ -111,11 +113,14 @@ def cases() -> list[Case]:
     found = [
         Case("STM32", "stm32flash", _stm32, stm32_image, (stm32flash,)),
         _ours("STM32", "stm32", _stm32, stm32_image),
+        replace(_ours("STM32, asked", "stm32", _stm32, stm32_image, slow=True), asked=True),
         _ours("STM32, quick", "stm32", _quick_stm32, stm32_image, slow=True),
         _ours("STM32, blocks", "stm32-blocks", _quick_stm32, stm32_image, slow=True),
         _ours("STM32, checksum", "stm32-checksum", _new_stm32, stm32_image),
+        _ours("checksum, quick", "stm32-checksum", _quick_new_stm32, stm32_image, slow=True),
         Case("ATmega328P", "avrdude", _avr, avr_image, (avrdude,)),
         _ours("ATmega328P", "avr", _avr, avr_image),
+        replace(_ours("ATmega, asked", "avr", _avr, avr_image, slow=True), asked=True),
     ]
     for buffer_bytes in SMP_BUFFERS:
         found += _smp_cases(buffer_bytes, signed_image(noise(SMP_BYTES), 1))
@@ -153,6 +158,10 @@ def _quick_stm32() -> BenchChip:
 
 def _new_stm32() -> BenchChip:
     return Stm32Rom(model=G071, parity=None, start_s=0.0, program_is_real=False)
+
+
+def _quick_new_stm32() -> BenchChip:
+    return Stm32Rom(model=G071, parity=None, start_s=0.0, program_is_real=False, keeps_up=True)
 
 
 def _avr() -> BenchChip:
