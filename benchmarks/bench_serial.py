@@ -4,8 +4,8 @@ The floor is every byte of both directions at the baud rate, as the simulated wi
 sends the same bytes one after the other can be faster. Time is that of the line, from a program's first byte
 to the last, so that nobody's start counts. Each program writes and verifies on the same simulated chip on a
 pty, which paces its bytes; its flash takes no time, so that only protocol and program count. "late" is how
-much later than due the simulated line itself delivered; the rest above the floor is waiting for a processor, the
-kernel's own workers for ptys among them: measure on a computer with nothing else to do. The rows
+much later than due the simulated line itself delivered; the rest above the floor is waiting for a
+processor, by the kernel's own workers for ptys too: measure on a computer with nothing else to do. The rows
 "(virtual)" are our flasher in virtual time, where no computer is waited for. "of other" is our time over
 that of the program above.
 """
