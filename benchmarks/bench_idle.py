@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
 
-from benchmarks.idle_cost import KIB_PER_MIB, Sample, memory, sample
+from benchmarks.idle_cost import KIB_PER_MIB, Sample, memory, sample, tree
 from benchmarks.idle_device import HOST, SLOT_BYTES, Fleet, Place, enrolled, make_device, new_fleet
 from benchmarks.idle_peers import environment, free_port, peers
 from fleet.broker_process import BrokerKind, BrokerProcess
@@ -195,7 +195,7 @@ def measure(seconds: float) -> Results:
 
         news_ms = notice_cost(place, courier, republish)
         update(folder, fleet, place)
-        time.sleep(NOTICE_PAUSE_S * 4)
+        until(lambda: tree(courier) == (courier,), "an agent that rests again")
         rows[1:1] = watched({UPDATED: courier}, seconds)
     return Results([compared(row, rows[0]) for row in rows], notice_ms, news_ms)
 

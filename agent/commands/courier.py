@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -31,7 +32,7 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
 
 def run(options: argparse.Namespace) -> int:
     """Check the settings, then become an interpreter that has loaded nothing of what this one has."""
-    config = read_config(options.config)
+    config = _with_key(read_config(options.config))
     check_certificates(config)
     words = to_words(orders(config, *listen(config.paths.runtime, os.environ)))
     command = [sys.executable, *LEAN, "-c", RESIDENT, str(PACKAGES), *words]
@@ -47,7 +48,7 @@ def orders(config: Config, session: int, fetches: int) -> Orders:
         port=broker.port,
         authority=str(Path(broker.authority).absolute()),
         certificate=str(Path(broker.certificate).absolute()),
-        key=_key(broker.key),
+        key=str(Path(broker.key).absolute()),
         keepalive_s=broker.keepalive_s,
         retry_max_s=config.timing.retry_max_s,
         repository_authority=str(Path(repository.authority).absolute()),
@@ -59,8 +60,10 @@ def orders(config: Config, session: int, fetches: int) -> Orders:
     )
 
 
-def _key(path: str) -> str:
-    """The key, or the copy of it that a service manager gives to a user who may not read it."""
+def _with_key(config: Config) -> Config:
+    """With the copy of the key that a service manager gives to a user who may not read the key itself."""
     folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
     given = Path(folder) / CREDENTIAL
-    return str(given if folder and given.is_file() else Path(path).absolute())
+    if not folder or not given.is_file():
+        return config
+    return replace(config, broker=replace(config.broker, key=str(given)))

@@ -8,8 +8,9 @@ from agent.commands.setup import Setup, read_setup
 from agent.device import Device
 from agent.errors import UpdateError
 from agent.journal import Journal, Tried
+from agent.linux.courier.sockets import answers
 from agent.linux.wake import Waker
-from agent.linux.world import local_world, wake_path
+from agent.linux.world import fetches_path, local_world, wake_path
 from agent.strict import format_time
 from agent.update import State, Update
 
@@ -41,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     document = {
         "device": setup.config.device.id,
         "fleet": setup.config.device.fleet,
-        "service": "running" if Waker.send(wake_path(setup.config)) else "stopped",
+        "service": _service(setup),
         **slots,
         "update": _update(journal.update),
         "last": _last(journal.history[-1]) if journal.history else None,
@@ -51,6 +52,13 @@ def run(options: argparse.Namespace) -> int:
     }
     show(options, document, _lines(document, journal))
     return 0
+
+
+def _service(setup: Setup) -> str:
+    """Who looks after this device; a courier is not asked by a datagram, which would start the agent."""
+    if answers(fetches_path(setup.config)):
+        return "waiting"
+    return "running" if Waker.send(wake_path(setup.config)) else "stopped"
 
 
 def _journal(setup: Setup, problems: list[str]) -> Journal:
