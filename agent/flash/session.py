@@ -16,6 +16,8 @@ from agent.flash.select import ChipSettings, check_recovery, make_flasher
 from agent.interfaces import SerialLine
 
 ATTEMPTS: Final = 4
+"""Without any progress from one to the next."""
+ATTEMPTS_MAX: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +49,18 @@ def flash_chip(
 ) -> Flashed:
     """Return only when all of the image was read back and the chip was told to start it.
 
-    `begins` is called before anything is erased or written; what it raises ends the attempt there.
+    `begins` is called before anything is erased or written; what it raises ends the attempt there. An
+    attempt that finds more of the image on the chip than any before it does not count as one of `attempts`:
+    a line that loses bytes gets there in the end.
 
     Raises the last `FlashError`; one that cannot pass by itself ends it at once. The line is closed.
     """
     assert attempts > 0, "somebody has to try"
     check_recovery(settings, make_flasher(settings, line))
+    fruitless, most = 0, -1
     try:
-        for attempt in range(1, attempts):
+        for attempt in range(1, ATTEMPTS_MAX):
+            found = _Found(begins)
             try:
                 return _attempt(
                     settings,
@@ -62,11 +68,13 @@ def flash_chip(
                     image,
                     pins=pins,
                     progress=progress,
-                    begins=begins,
+                    begins=found.begins,
                     attempt=attempt,
                 )
             except FlashError as error:
-                if error.retry is Retry.NEVER:
+                fruitless += not 0 <= most < found.unchanged_bytes
+                most = max(most, found.unchanged_bytes)
+                if error.retry is Retry.NEVER or fruitless >= attempts:
                     raise
                 line.close()  # a port that went away is found again by its name
         return _attempt(
@@ -76,10 +84,23 @@ def flash_chip(
             pins=pins,
             progress=progress,
             begins=begins,
-            attempt=attempts,
+            attempt=ATTEMPTS_MAX,
         )
     finally:
         line.close()
+
+
+@dataclass(slots=True)
+class _Found:
+    """How much of the image an attempt found on the chip."""
+
+    then: Callable[[FlashPlan], None]
+    unchanged_bytes: int = -1
+
+    def begins(self, plan: FlashPlan) -> None:
+        """Note it."""
+        self.unchanged_bytes = plan.unchanged_bytes
+        self.then(plan)
 
 
 def _attempt(

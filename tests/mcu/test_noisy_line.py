@@ -41,7 +41,7 @@ def _rounds(kind: str, noise: float) -> Tally:
 def test_one_byte_in_a_thousand_costs_time_and_nothing_else(kind: str) -> None:
     tally = _rounds(kind, NOISE)
     assert tally.ends[Verdict.WRONG] == 0
-    assert tally.ends[Verdict.RIGHT] > ROUNDS // 2, tally.ends
+    assert tally.ends[Verdict.RIGHT] >= ROUNDS - 1, tally.ends
 
 
 @pytest.mark.parametrize("kind", NOISY)
