@@ -6,9 +6,10 @@ from typing import Final
 from agent import request
 from agent.account import OUTCOMES
 from agent.policy import DeviceFacts, Proceed, decide
-from agent.report import Outcome, Report
+from agent.report import Outcome, Report, parse_status
 from agent.request import Verb
 from agent.rollout import Halts, Rollouts
+from agent.topics import Topics
 from agent.update import State
 from simulator.faults import Reboot
 from simulator.image import Behaviour
@@ -109,7 +110,18 @@ def ship_last(bench: Bench, watch: Watch) -> list[str]:
         for chip in bench.device.board.chips
         if watch.chips.held(chip) != number
     ]
-    return complaints
+    return complaints + _untold(bench, name)
+
+
+def _untold(bench: Bench, release: str) -> list[str]:
+    """What the broker keeps of the device's status is what runs."""
+    topic = Topics(bench.operator.fleet, bench.device_plan.name).state
+    kept = bench.hub.retained.get(topic)
+    if kept is None:
+        return ["nobody was told what runs"]
+    status = parse_status(kept.content)
+    told, found = (status.phase, status.slot, status.release), ("idle", bench.device.slot, release)
+    return [] if told == found else [f"the fleet is told {told}, and it is {found}"]
 
 
 def judge(bench: Bench, watch: Watch) -> list[str]:
