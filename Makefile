@@ -77,3 +77,5 @@ bench-full: setup ## the same on root file systems of Debian, for hours; IMAGES=
 	@scripts/system-packages benchmarks
 	@.venv/bin/python -m benchmarks.make_images $(or $(IMAGES),bench-images)
 	@.venv/bin/python -m benchmarks.bench --images $(or $(IMAGES),bench-images)
+	@.venv/bin/python -m benchmarks.bench growth --images $(or $(IMAGES),bench-images)
+	@.venv/bin/python -m benchmarks.report

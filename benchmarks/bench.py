@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from agent.release import Image
-from benchmarks import encoders, growth, installers
+from benchmarks import encoders, growth, installers, profile_install, report
 from benchmarks.pair import Pair
 from benchmarks.rauc import RaucService
 from benchmarks.results import FOLDER, Results
@@ -42,7 +42,7 @@ def full(options: argparse.Namespace, pair: Pair, results: Results) -> None:
             tools = {
                 "lockgate": installers.lockgate(here, whole),
                 "swupdate, zstd": installers.swupdate(here),
-                "rauc, plain bundle": installers.rauc(here, service, adaptive=False),
+                "rauc, plain": installers.rauc(here, service, adaptive=False),
                 "pipeline, sha256sum": installers.pipeline(here, "sha256sum"),
                 "pipeline, openssl": installers.pipeline(here, "openssl dgst -sha256"),
             }
@@ -57,7 +57,7 @@ def delta(options: argparse.Namespace, pair: Pair, results: Results) -> None:
             tools = {
                 "lockgate": installers.lockgate(here, _image(pair)),
                 encoders.CASYNC: installers.casync(here),
-                "rauc, adaptive bundle": installers.rauc(here, service, adaptive=True),
+                "rauc, adaptive": installers.rauc(here, service, adaptive=True),
             }
             _measure(here, "delta", tools, options, results)
 
@@ -75,6 +75,17 @@ def others(options: argparse.Namespace, pair: Pair, results: Results) -> None:
         tools = {tool: installer for tool, installer in tools.items() if tool in known}
         options = argparse.Namespace(**{**vars(options), "runs": 1})
         _measure(here, "delta", tools, options, results)
+
+
+def profile(options: argparse.Namespace, pair: Pair, results: Results) -> None:
+    """Where the time of both kinds of installation goes."""
+    del options
+    image = _image(pair)
+    kinds = {"full": replace(image, payloads=image.payloads[:1]), "delta": image}
+    with stage(pair) as here:
+        for kind, offered in kinds.items():
+            for row in profile_install.measure(here, offered, f"{pair.name}, {kind}"):
+                results.put(row)
 
 
 def _measure(
@@ -102,6 +113,7 @@ SECTIONS: Final[dict[str, Section]] = {
     "full": full,
     "delta": delta,
     "others": others,
+    "profile": profile,
 }
 
 
@@ -147,7 +159,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="lockgate-bench-") as name:
         folder = Path(name)
         pair = Pair(make_ext4(folder, 0), make_ext4(folder, 1), folder / "work")
-        measure(options, [pair], Results(folder / "small.json"))
+        results = Results(folder / "small.json")
+        measure(options, [pair], results)
+        print(report.shown(results))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ FULL: Final = "lockgate full"
 DELTA: Final = "lockgate delta"
 ZSTD: Final = "zstd --patch-from"
 XDELTA: Final = "xdelta3"
-CASYNC: Final = "casync, 64 KiB chunks"
+CASYNC: Final = "casync, 64 KiB pieces"
 ZCHUNK: Final = "zchunk"
 ZSYNC: Final = "zsync"
 WHOLE: Final = "whole image, zstd -12"
@@ -68,12 +68,11 @@ def xdelta(pair: Pair) -> tuple[int | None, Cost]:
 
 
 def casync(pair: Pair) -> tuple[int | None, Cost]:
-    """A store of chunks and an index, of the new image."""
+    """A store of pieces and an index, of the new image; 64 KiB is its usual size."""
     pair.served.mkdir(parents=True, exist_ok=True)
     store, index = pair.served / f"{pair.name}.castr", pair.served / f"{pair.name}.caibx"
     shutil.rmtree(store, ignore_errors=True)
-    options = (f"--store={store}", "--chunk-size=65536")
-    cost = run(("casync", "make", *options, str(index), str(pair.new)))
+    cost = run(("casync", "make", f"--store={store}", str(index), str(pair.new)))
     return None, cost
 
 

@@ -17,6 +17,7 @@ from benchmarks.results import Results, Row, with_cost
 from benchmarks.stage import rows, stage
 
 SECTION: Final = "growth"
+TOOLS: Final = ("encode full", "encode delta", "install full", "install delta")
 MIB: Final = 1024 * 1024
 SIZES_MIB: Final = (64, 256, 1024, 4096)
 USUAL_SHARE: Final = 0.1
@@ -67,13 +68,13 @@ def measure_point(folder: Path, size_mib: int, share: float, results: Results) -
     row = Row(
         SECTION, name_of(size_mib, share), "", image_bytes=size_mib * MIB, changed_bytes=changed
     )
-    for tool, encoder in (("encode full", encoders.full), ("encode delta", encoders.delta)):
+    for tool, encoder in zip(TOOLS, (encoders.full, encoders.delta), strict=False):
         length_bytes, cost = encoder(pair)
         results.put(_row(row, tool, length_bytes, cost))
     image = pair.image(pair.new)
     if image is None:
         raise SystemExit("the encoder left no note")
-    payloads = {"install full": image.payloads[:1], "install delta": image.payloads}
+    payloads = dict(zip(TOOLS[2:], (image.payloads[:1], image.payloads), strict=True))
     with stage(pair, noise=False) as here:
         for tool, offered in payloads.items():
             installer = installers.lockgate(here, replace(image, payloads=offered))
@@ -97,3 +98,45 @@ def measure(work: Path, results: Results, sizes_mib: tuple[int, ...] = SIZES_MIB
             run(("rm", "-rf", str(folder)))
             measure_point(folder, size_mib, share, results)
             run(("rm", "-rf", str(folder)))
+
+
+def _line(results: Results, tool: str) -> list[tuple[float, float]]:
+    """Size in GiB and CPU seconds of the points with the usual share."""
+    names = ((size, name_of(size, USUAL_SHARE)) for size in SIZES_MIB)
+    rows = ((size, results.find(SECTION, name, tool)) for size, name in names)
+    return [(size / 1024, row.cpu_s or 0.0) for size, row in rows if row is not None]
+
+
+def fits(results: Results) -> dict[str, tuple[float, float, float]]:
+    """For each tool CPU seconds for each GiB, what it begins with, and the largest relative distance."""
+    found = {}
+    for tool in TOOLS:
+        points_ = _line(results, tool)
+        if len(points_) < 2:
+            continue
+        sizes, seconds = np.array(points_).T
+        slope, start = np.polyfit(sizes, seconds, 1)
+        off = np.abs(slope * sizes + start - seconds) / seconds
+        found[tool] = (float(slope), float(start), float(off.max()))
+    return found
+
+
+def draw(results: Results, path: Path) -> None:
+    """CPU seconds by size, on logarithmic scales: a line that is straight and steep by one is linear."""
+    from matplotlib import rcParams  # noqa: PLC0415  # takes a second to load
+    from matplotlib.figure import Figure  # noqa: PLC0415  # goes with it
+
+    rcParams["svg.hashsalt"] = SECTION
+    figure = Figure(figsize=(7, 4))
+    axes = figure.subplots()
+    for tool in TOOLS:
+        if line := _line(results, tool):
+            sizes, seconds = zip(*line, strict=True)
+            axes.plot(sizes, seconds, marker="o", label=tool)
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_xlabel("image, GiB")
+    axes.set_ylabel("processor seconds")
+    axes.grid(visible=True, alpha=0.3)
+    axes.legend()
+    figure.savefig(path, format="svg", bbox_inches="tight", metadata={"Date": None})

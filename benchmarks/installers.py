@@ -1,6 +1,6 @@
 """How each tool puts the whole new image onto the standby slot, and where a delta helps it.
 
-Each returns what the tool took. What it works on (bundles, stores, patches) was made before.
+Each returns what the tool took. What it works on (archives, stores, patches) was made before.
 """
 
 import hashlib
@@ -99,12 +99,12 @@ def swupdate(stage: Stage) -> Installer:
 
 
 def rauc(stage: Stage, service: RaucService, *, adaptive: bool) -> Installer:
-    """RAUC from a bundle on the local disk; what its service takes counts."""
-    bundle = service.bundle(stage.pair, adaptive=adaptive)
+    """RAUC from a file on the local disk; what its service takes counts."""
+    packed = service.packed(stage.pair, adaptive=adaptive)
 
     def install() -> Cost:
         return run(
-            ("rauc", "install", str(bundle)),
+            ("rauc", "install", str(packed)),
             environment=service.environment,
             services=(service.pid,),
         )
@@ -113,7 +113,7 @@ def rauc(stage: Stage, service: RaucService, *, adaptive: bool) -> Installer:
 
 
 def casync(stage: Stage) -> Installer:
-    """Casync with the old image as its seed; chunks over HTTPS."""
+    """Casync with the old image as its seed; pieces over HTTPS."""
     name = stage.pair.name
     seed, store = f"--seed={stage.pair.old}", f"--store={stage.server.url(name)}.castr"
     words = (

@@ -98,7 +98,7 @@ class RaucService:
             process.terminate()
             process.wait()
 
-    def bundle(self, pair: Pair, *, adaptive: bool) -> Path:
+    def packed(self, pair: Pair, *, adaptive: bool) -> Path:
         """The signed bundle with the new image; made at the first call."""
         made = pair.made(f"{pair.name}.{'adaptive' if adaptive else 'plain'}.raucb")
         if made.exists():

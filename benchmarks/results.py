@@ -77,7 +77,11 @@ class Results:
         return [row for row in self.rows if (row.section, row.pair) == (section, pair)]
 
     def put(self, row: Row) -> None:
-        """Take a row, in place of the one it replaces, write the file and say it."""
+        """Take a row, in place of the one it replaces, write the file and say it.
+
+        What another run has written meanwhile stays.
+        """
+        self.load()
         old = self.find(row.section, row.pair, row.tool)
         if old is None:
             self.rows.append(row)
