@@ -218,5 +218,7 @@ def _end_of(index: PayloadIndex, number: int, last: int | None) -> int | None:
     """Where the records of these windows end in the payload; None when no window is the last one."""
     if last is None:
         return None
-    ends = (one.record_offset + one.record_length for one in index.entries[number : last + 1])
-    return max(ends)
+    for one in reversed(index.entries[number : last + 1]):  # encoders write records in order
+        if one.record_length:
+            return one.record_offset + one.record_length
+    return 0

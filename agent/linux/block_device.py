@@ -31,7 +31,6 @@ class LinuxBlockDevice:
         self._reader: int | None = None
         self._writer: int | None = None
         self._size_bytes: int | None = None
-        self._read_end = 0
 
     @property
     def size_bytes(self) -> int:
@@ -46,7 +45,6 @@ class LinuxBlockDevice:
         self._check_bounds("read", offset, length_bytes)
         try:  # a delta has a hundred thousand of these, for which a context manager costs too much
             descriptor = self._for_reading()
-            self._read_ahead(descriptor, offset, length_bytes)
             content = os.pread(descriptor, length_bytes, offset)
             if len(content) < length_bytes:
                 content += _read_rest(
@@ -93,13 +91,6 @@ class LinuxBlockDevice:
             if descriptor is not None:
                 os.close(descriptor)
         self._reader = self._writer = self._size_bytes = None
-
-    def _read_ahead(self, descriptor: int, offset: int, length_bytes: int) -> None:
-        """While one range is hashed the medium reads the one behind it, where ranges are read in order."""
-        end = offset + length_bytes
-        if offset == self._read_end:
-            os.posix_fadvise(descriptor, end, length_bytes, os.POSIX_FADV_WILLNEED)
-        self._read_end = end
 
     def _check_bounds(self, verb: str, offset: int, length_bytes: int) -> None:
         assert offset >= 0, "an offset counts from the start"
