@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from random import Random as Generator
 from typing import Final
-from zlib import crc32
 
 from agent.board import BoardProfile, Microcontroller
 from agent.errors import ConfigError
@@ -58,7 +57,8 @@ def _unheard(_name: str, _address: int, _torn: bytes) -> Moment | None:
 class WatchedFlash(FlashMemory):
     """A flash whose operations are seen before they happen, and can be cut there.
 
-    What a cut in the middle leaves depends on nothing but the page: equal flashes are torn alike.
+    What a cut in the middle leaves depends on nothing but what was there, and to tear the same twice is to
+    tear it once: else each cut would leave a state of its own for ever.
     """
 
     happens: Happens = _unheard
@@ -67,40 +67,43 @@ class WatchedFlash(FlashMemory):
         """As `FlashMemory.erase`."""
         if number not in self.protected:
             address = self.page_start(number)
-            self._happen("erase", address, lambda flash: FlashMemory.erase(flash, number))
+            self._happen("erase", address, b"", lambda: FlashMemory.erase(self, number))
 
     def program(self, address: int, content: bytes) -> None:
         """As `FlashMemory.program`."""
         if self.page_at(address) not in self.protected:
             self._happen(
-                "program", address, lambda flash: FlashMemory.program(flash, address, content)
+                "program", address, content, lambda: FlashMemory.program(self, address, content)
             )
 
-    def _happen(self, name: str, address: int, act: Callable[[FlashMemory], None]) -> None:
-        torn = self._torn(address, act)
+    def _happen(self, name: str, address: int, content: bytes, act: Callable[[], None]) -> None:
+        page = self.page_at(address)
+        start = self.page_start(page) - self.start
+        end = start + self.pages[page]
+        place = address - self.start - start
+        torn_page = _torn(bytes(self.content[start:end]), start, place, content, self.strict)
+        torn = bytes(self.content[:start]) + torn_page + bytes(self.content[end:])
         moment = self.happens(f"Flash.{name}", address, torn)
         if moment is Moment.TORN:
             self.content[:] = torn
         else:
-            act(self)
+            act()
         if moment is not None:
             raise ChipPowerCutError(f"in {name} at {address:#x}")
 
-    def _torn(self, address: int, act: Callable[[FlashMemory], None]) -> bytes:
-        page = self.page_at(address)
-        start = self.page_start(page) - self.start
-        scratch = FlashMemory(
-            self.start,
-            self.pages,
-            strict=self.strict,
-            seed=crc32(self.content[start : start + self.pages[page]], address),
-            cut_at=1,
-            cut_moment=Moment.TORN,
-            content=bytearray(self.content),
-        )
-        with suppress(ChipPowerCutError):
-            act(scratch)
-        return bytes(scratch.content)
+
+@lru_cache(maxsize=65536)
+def _torn(page: bytes, start: int, place: int, content: bytes, strict: bool) -> bytes:  # noqa: FBT001  # part of the key
+    """What a cut in the middle leaves of a page; without content it is erased."""
+    flash = FlashMemory(0, (len(page),), strict=strict, seed=start + place)
+    flash.content[:] = page
+    flash.cut_at, flash.cut_moment = 1, Moment.TORN
+    with suppress(ChipPowerCutError):
+        if content:
+            flash.program(place, content)
+        else:
+            flash.erase(0)
+    return bytes(flash.content)
 
 
 @dataclass(slots=True)
