@@ -30,7 +30,7 @@ QUICK_S: Final = 0.005
 """An answer that takes this long and the time of its bytes has waited in an adapter."""
 QUICK_BITS: Final = 60
 """Bits of a command, its acknowledgement, and a little more."""
-PROBE_S: Final = 0.3
+PROBE_S: Final = 0.1
 PROBES: Final = 2
 LOST_TOGETHER: Final = 3
 """So many bytes in a row a ROM may lose before what it takes for a command is not foreseen."""
