@@ -53,6 +53,7 @@ class Fetching:
         finally:
             for stream in self._streams.values():
                 stream.close()
+            self._line.close()
 
     def _answer(self, kind: bytes, content: bytes) -> None:
         match kind:
