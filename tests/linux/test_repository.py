@@ -316,8 +316,9 @@ def test_environment_changes_nothing(place: Place) -> None:
 
 def test_idle_process_does_not_load_what_it_does_not_need() -> None:
     script = (
-        "import sys, agent.linux.repository, agent.linux.broker, agent.linux.system\n"
-        "print(sorted({'requests', 'urllib3', 'tuf', 'cryptography'} & set(sys.modules)))\n"
+        "import sys, agent.commands.run, agent.linux.world, agent.linux.broker, agent.service\n"
+        "heavy = {'requests', 'urllib3', 'tuf', 'cryptography', 'serial', 'http', 'backports', 'paho'}\n"
+        "print(sorted(heavy & {name.partition('.')[0] for name in sys.modules}))\n"
     )
     child = subprocess.run(
         (sys.executable, "-c", script), capture_output=True, check=True, timeout=30
