@@ -19,7 +19,7 @@ from agent.release import Image
 from benchmarks import encoders, growth, installers, profile_install, report
 from benchmarks.pair import Pair
 from benchmarks.rauc import RaucService
-from benchmarks.results import FOLDER, Results
+from benchmarks.rows import FOLDER, Results
 from benchmarks.software import make_ext4
 from benchmarks.stage import Installer, Stage, rows, stage
 

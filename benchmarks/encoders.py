@@ -8,7 +8,7 @@ from typing import Final
 
 from benchmarks.measure import Cost, run
 from benchmarks.pair import Pair
-from benchmarks.results import Results, Row, with_cost
+from benchmarks.rows import Results, Row, with_cost
 
 STEPS: Final = (sys.executable, "-m", "benchmarks.delta_steps")
 ROOT: Final = Path(__file__).parents[1]

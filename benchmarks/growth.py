@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks import encoders, installers
 from benchmarks.measure import Cost, run
 from benchmarks.pair import Pair
-from benchmarks.results import Results, Row, with_cost
+from benchmarks.rows import Results, Row, with_cost
 from benchmarks.stage import rows, stage
 
 SECTION: Final = "growth"

@@ -12,7 +12,7 @@ from agent.linux.repository import HttpsRepository
 from agent.release import Image
 from agent.update import Installation
 from benchmarks import device
-from benchmarks.results import Row
+from benchmarks.rows import Row
 from benchmarks.slots import make_slot
 from benchmarks.stage import Stage
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import encoders, growth
-from benchmarks.results import FOLDER, Results, Row
+from benchmarks.rows import FOLDER, Results, Row
 
 ROOT: Final = Path(__file__).parents[1]
 DOCUMENT: Final = ROOT / "docs/performance.md"

@@ -11,7 +11,7 @@ from typing import Final
 from benchmarks.device import make_fleet, same
 from benchmarks.measure import Cost
 from benchmarks.pair import Pair
-from benchmarks.results import Row, median_of, with_cost
+from benchmarks.rows import Row, median_of, with_cost
 from benchmarks.slots import copy_image, make_slot, slot
 from benchmarks.web import Sent, WebServer
 from fleet.certificates import Holder, identity
