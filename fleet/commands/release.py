@@ -16,7 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from agent.release import FULL, Image, Release, encode_release
+from agent.release import Image, Release, encode_release
 from agent.strict import format_time
 from fleet.chip_images import HOSTS_METAVAR, parse_chip_inputs
 from fleet.commands.signing import (
@@ -29,8 +29,8 @@ from fleet.commands.signing import (
     status_document,
 )
 from fleet.delta.offer import Watch as DeltaWatch
-from fleet.delta.offer import find_base
 from fleet.disk_image_parts import parse_disk_input
+from fleet.forecast import forecast
 from fleet.images import ImageStream, Taken
 from fleet.payload import LEVEL, LEVELS, Encoding
 from fleet.release import (
@@ -237,8 +237,8 @@ def _print_made(made: MadeRelease, bases: list[Release], *, as_json: bool) -> No
     for one in made.taken:
         print(_taken_words(one))
     _print_release(made.release)
-    for base in bases:
-        print(f"a device with {base.name} fetches {_fetched_bytes(made.release, base)} bytes")
+    if bases:
+        print("\n".join(forecast(made.release, bases)))
     if made.status is None:
         print("nothing was written: this was a dry run")
     else:
@@ -270,20 +270,6 @@ def _taken_document(one: Taken) -> dict[str, object]:
             "label": partition.file_system.label,
         },
     }
-
-
-def _fetched_bytes(release: Release, base: Release) -> int:
-    """What a device with the images of `base` fetches at most, where it takes all of this release."""
-    total = 0
-    for image in release.images:
-        old = find_base(image=image, release=base)
-        usable = [
-            one.length_bytes
-            for one in image.payloads
-            if one.kind == FULL or (old is not None and one.base_sha256 == old.sha256)
-        ]
-        total += min(usable)
-    return total
 
 
 def _list(known: tuple[Release, ...], *, as_json: bool) -> int:
