@@ -10,6 +10,7 @@ from agent.device import Device
 from agent.errors import StateError
 from agent.interfaces import Files
 from agent.journal import Installed, Journal
+from agent.update import State
 
 DAMAGED_FILE: Final = "journal.damaged"
 DAMAGED_FLOOR_FILE: Final = "floor.damaged"
@@ -42,7 +43,9 @@ def mend_floor(files: Files) -> str:
     except StateError as error:
         files.replace(DAMAGED_FLOOR_FILE, files.read(floor.FILE) or b"")
         journal = journals.load(files) or Journal()
-        counter = max((one.counter for one in journal.installed.values()), default=0)
+        confirmed = [one.counter for one in journal.installed.values()]
+        confirmed += [one.counter for one in journal.history if one.state is State.CONFIRMED]
+        counter = max(confirmed, default=0)
         floor.store(files, floor.Floor(counter=counter))
         return f"{error}; it was set aside and made anew"
     return ""
