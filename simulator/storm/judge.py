@@ -22,6 +22,8 @@ from simulator.storm.watch import Watch
 SLICES_S: Final = (45.0, 75.0, 480.0, *[HOUR_S] * 30)
 """How long the device may run between two looks at whether it rests; most do within a minute."""
 SIGN_EVERY_SLICES: Final = 12
+SAY_S: Final = 60.0
+"""A device says what has changed once a second."""
 
 EXCUSES: Final = {
     "install": {Family.MEDIUM},
@@ -114,7 +116,8 @@ def ship_last(bench: Bench, watch: Watch) -> list[str]:
 
 
 def _untold(bench: Bench, release: str) -> list[str]:
-    """What the broker keeps of the device's status is what runs."""
+    """What the broker keeps of the device's status is what runs, once it had the time to say so."""
+    bench.device.run(bench.clock.now_s + SAY_S)
     topic = Topics(bench.operator.fleet, bench.device_plan.name).state
     kept = bench.hub.retained.get(topic)
     if kept is None:
