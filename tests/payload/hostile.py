@@ -139,7 +139,7 @@ def take(offer: Offer, *, harmless: bool) -> Outcome:
     try:
         install((Job(offer.installation, slot, base),), mirror, Meter(), lambda: None)
     except UpdateError as error:
-        outcome.error = error
+        outcome.error = error.with_traceback(None)  # which would keep all of this in memory
     outcome.written = bool(slot.writes())
     outcome.findings = list(_judge(offer, outcome, slot, mirror, harmless=harmless))
     if base.deeds:
