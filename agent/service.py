@@ -24,7 +24,7 @@ from agent.errors import (
 from agent.health import Verdict
 from agent.interfaces import World
 from agent.journal import Journal
-from agent.link import Link
+from agent.link import RECEIPT_S, Link
 from agent.mending import journal_anew, mend_floor
 from agent.opening import open_device
 from agent.outlook import Looked
@@ -152,6 +152,8 @@ class Shift:
             if self._may_end():
                 return Ending.RESTING
             wait_s = min(self._wait_s(), LISTEN_S_MAX)
+            if self._resting is not None and self._runner.update is None:
+                wait_s = min(wait_s, RECEIPT_S)  # then there may be a way to end
             if deadline_s is not None:
                 wait_s = min(wait_s, max(0.0, deadline_s - clock.monotonic_s()))
             self._tend(wait_s)

@@ -62,6 +62,16 @@ def test_what_waits_after_an_update_is_as_small_as_before(device: Pair) -> None:
     assert not [name for name in ("cryptography", "zstd", "_json", "site-packages") if name in maps]
 
 
+def test_an_agent_whose_report_nobody_answers_rests_all_the_same(device: Pair) -> None:
+    device.scene.publish()
+    device.start()
+    device.reboots(1)
+    before = device.runs.count("0")
+    device.start()
+    until(lambda: device.runs.count("0") > before, "it rests")
+    assert device.scene.status()["reports_waiting"] == 1
+
+
 def test_the_process_that_waits_loads_nothing_that_it_does_not_need() -> None:
     script = (
         "import sys; sys.path.insert(0, sys.argv[1]); import agent.linux.courier.resident; "
