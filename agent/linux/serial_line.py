@@ -59,6 +59,11 @@ class LinuxSerialLine:
                 self._port.baudrate = settings.baud
                 self._port.parity = PARITIES[settings.parity]
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the port is open here."""
+        return self._port is not None
+
     def close(self) -> None:
         """Let go; a port that is gone already is closed too."""
         port, self._port = self._port, None

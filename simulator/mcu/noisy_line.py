@@ -46,8 +46,8 @@ from simulator.mcu.wire import LineFaults, TimedWire
 BAUD: Final = 115_200
 BYTES_MIN, BYTES_MAX = 1024, 16 * 1024
 NOISE: Final = 0.001
-PULSE_S: Final = 0.05
-"""Between closing a pty and opening it again, as a reset by wires takes: the opening is the reset."""
+PULSE_S: Final = 0.02
+PULSE_S_MAX: Final = 10.0
 ROUND_S: Final = 900.0
 """Whatever takes longer than this hangs: four attempts of every deadline and every retry take less."""
 NOISY: Final = ("stm32", "stm32-checksum", "avr", "mcumgr")
@@ -156,11 +156,17 @@ def _rom(model: Stm32Model) -> Stm32Rom:
 
 
 class PulsedLine(LinuxSerialLine):
-    """A port whose opening is a reset, with the time that a reset takes."""
+    """A port whose opening is a reset: it is opened when the chip has seen that nobody is there."""
+
+    def __init__(self, port: PtyPort) -> None:
+        super().__init__(port.name)
+        self._pty = port
 
     def open(self, settings: LineSettings) -> None:
-        """Open when the chip has seen that nobody is there."""
-        time.sleep(PULSE_S)
+        """Open when the server has noticed the hang-up, however busy the computer is."""
+        until_s = time.monotonic() + PULSE_S_MAX
+        while self._pty.serving and not self.is_open and time.monotonic() < until_s:
+            time.sleep(PULSE_S)
         LinuxSerialLine.open(self, settings)
 
 
@@ -175,7 +181,8 @@ def live(kind: str, seed: int, minutes: float, tell: Callable[[Tally], None]) ->
     wire.reset(time.monotonic() - 1.0)
     wire.run_until(time.monotonic())
     port = PtyPort(wire, resets_on_open=lambda: not keeps_on)
-    line = PulsedLine(port.open())
+    port.open()
+    line = PulsedLine(port)
     stop = threading.Event()
     server = threading.Thread(target=port.serve, args=(stop.is_set,), daemon=True)
     server.start()

@@ -28,11 +28,12 @@ OUTPUT_SPEED: Final = 5
 
 @dataclass(slots=True)
 class PtyPort:
-    """One pty with a chip behind it; `name` is what a program opens."""
+    """One pty with a chip behind it; `name` is what a program opens, `serving` whether one has it open."""
 
     wire: TimedWire
     name: str = ""
     connections: int = 0
+    serving: bool = False
     resets_on_open: Callable[[], bool] = always
     _master: int = -1
 
@@ -62,7 +63,9 @@ class PtyPort:
                 self.connections += 1
                 if self.resets_on_open():
                     self.wire.reset(time.monotonic())
+                self.serving = True
                 pump(self.wire, self._master, self._settings, stop)
+                self.serving = False
                 return not stop()
             time.sleep(LOOK_S)
         return False

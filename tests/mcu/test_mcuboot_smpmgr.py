@@ -7,10 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from agent.flash.mcuboot_image import check_image
 from simulator.mcu.mcuboot import Layout, Mcuboot
 from tests.flash.mcumgr_bench import images
 
+pytestmark = pytest.mark.timeout(300)  # ten starts of a program that takes seconds to start
 PROGRAM_BYTES: Final = 5000
 PROGRAMS: Final = Path(sys.executable).parent
 
