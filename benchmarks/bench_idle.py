@@ -137,8 +137,9 @@ def usage(name: str, pid: int, before: Sample, seconds: float) -> Usage:
         own_mib=round(held.own / KIB_PER_MIB, 1),
         times=0.0,
         threads=after.threads,
-        wakeups_per_minute=round((after.switches - before.switches) * 60 / seconds, 1),
-        cpu_ms_per_minute=round((after.cpu_ms - before.cpu_ms) * 60 / seconds, 1),
+        # A thread that has ended takes its counts with it: never less than nothing.
+        wakeups_per_minute=round(max(0, after.switches - before.switches) * 60 / seconds, 1),
+        cpu_ms_per_minute=round(max(0.0, after.cpu_ms - before.cpu_ms) * 60 / seconds, 1),
     )
 
 

@@ -53,6 +53,17 @@ def test_a_notice_wakes_the_agent_that_rests_and_the_update_goes_through(device:
     assert device.words("boots") == ["b"]
 
 
+def test_a_notice_that_comes_while_an_agent_ends_starts_the_next_one_soon(device: Pair) -> None:
+    device.start()
+    until(device.rests, "it has looked")
+    for count in range(1, 5):
+        ended = len(device.runs)
+        device.notify()
+        until(lambda: len(device.words("beginnings")) > ended, "it is started")  # noqa: B023  # called at once
+        device.notify()
+        until(lambda: len(device.runs) > ended and device.rests(), f"it rests, {count}")  # noqa: B023  # as above
+
+
 def test_what_waits_after_an_update_is_as_small_as_before(device: Pair) -> None:
     device.scene.publish()
     device.start()

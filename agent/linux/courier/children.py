@@ -39,6 +39,11 @@ class Children:
                 sys.stderr.flush()
                 os._exit(status)
 
+    @property
+    def agent_runs(self) -> bool:
+        """Whether the agent that was started here has not ended yet."""
+        return self._agent is not None
+
     def start_agent(self) -> None:
         """Run the agent's command, or wake the service manager that listens for it."""
         if not self._orders.agent:

@@ -27,6 +27,8 @@ RETAINED_MAX: Final = 8
 FRAMES_PER_TURN_MAX: Final = 64
 RESTART_S: Final = 15.0
 """How long after an end without a word the agent is started again; doubled each time."""
+ENDING_S: Final = 0.5
+"""How soon it is looked again whether an agent that hung up has ended."""
 ATTACH_S: Final = 60.0
 """How long a started agent may take to call before it is started once more."""
 STABLE_S: Final = 60.0
@@ -48,6 +50,7 @@ class Courier:
         self._rest: Rest | None = None
         self._standing: Standing | None = None
         self._retained: dict[str, Post] = {}
+        self._detached_s = -ATTACH_S
         self._start_s: float | None = 0.0  # a courier that begins knows nothing: the agent does
         self._alarm_s: float | None = None
         self._ends = 0
@@ -149,13 +152,14 @@ class Courier:
         if self._line is not None:
             self._line.close()
             self._line = None
+        self._detached_s = time.monotonic()
         if self._rest is not None:
             self._ends = 0
             return
         pause_s = min(
             RESTART_S * 2.0 ** min(self._ends, STEPS_MAX), float(self._orders.retry_max_s)
         )
-        self._start_s = time.monotonic() + pause_s
+        self._start_s = self._detached_s + pause_s
         self._ends += 1
 
     def _tell(self, frame: bytes) -> bool:
@@ -299,9 +303,13 @@ class Courier:
             self._start_s = now_s
         if self._alarm_s is not None and now_s >= self._alarm_s:
             self._alarm_s, self._start_s = None, now_s
-        if self._start_s is not None and now_s >= self._start_s:
-            self._children.start_agent()
-            self._start_s = now_s + ATTACH_S
+        if self._start_s is None or now_s < self._start_s:
+            return
+        if self._children.agent_runs and now_s < self._detached_s + ATTACH_S:
+            self._start_s = now_s + ENDING_S  # it has hung up, and is about to end
+            return
+        self._children.start_agent()
+        self._start_s = now_s + ATTACH_S
 
 
 def _down(sentence: str) -> bytes:
