@@ -7,15 +7,13 @@ operations, the same states after a cut at each of them, and the same end.
 """
 
 from collections.abc import Callable, Collection, Sequence
-from functools import reduce
 from itertools import pairwise
-from operator import xor
 from random import Random as Generator
 
 from simulator.explore.crash import crash_states
 from simulator.explore.judge import Leg
 from simulator.explore.start import Start
-from simulator.explore.state import Fingerprints, fingerprint
+from simulator.explore.state import PRINT_BYTES, Fingerprints, fingerprint
 from simulator.explore.visit import Visit
 from simulator.explore.watch import Violation
 from simulator.power import Operation
@@ -84,7 +82,7 @@ class Rest:
 
     def add(self, left: Collection[int]) -> None:
         """The names of the states that a cut before the next operation may leave."""
-        mark = self._left[-1] if left is self._last and self._left else reduce(xor, left, len(left))
+        mark = self._left[-1] if left is self._last and self._left else _mark(left)
         self._left.append(mark)
         self._last = left
 
@@ -98,6 +96,12 @@ class Rest:
             told = f"{operation.name} {operation.detail} {mark}"
             found.append(fingerprint("rest", told, "", b"%d" % found[-1]))
         return [found[-1]] * skipped + list(reversed(found))
+
+
+def _mark(left: Collection[int]) -> int:
+    """A name for some names. Their exclusive or would forget what all of them have in common."""
+    told = b"".join(name.to_bytes(PRINT_BYTES, "little") for name in sorted(left))
+    return fingerprint("left", "", "", told)
 
 
 def _rests(visit: Visit, seen: int, prints: Fingerprints) -> list[int]:

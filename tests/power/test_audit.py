@@ -49,3 +49,12 @@ def test_two_rests_of_a_boot_have_one_name_when_all_that_follows_is_the_same() -
     assert one[0] != two[0]
     assert one[1:] == two[1:]
     assert names(10, 20, 30, 41)[-2] != one[-2]
+
+
+def test_the_name_of_a_rest_keeps_what_all_states_in_it_have_in_common() -> None:
+    def name(base: int) -> int:
+        rest = Rest([])
+        rest.add({base ^ 1: None, base ^ 2: None})
+        return rest.names()[0]
+
+    assert name(100) != name(200)
