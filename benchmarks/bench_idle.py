@@ -124,7 +124,7 @@ def until(done: Callable[[], bool], what: str) -> None:
     while not done():
         if time.monotonic() > deadline_s:
             sys.exit(f"{what} was expected within {PATIENCE_S:g} s")
-        time.sleep(0.1)
+        time.sleep(0.02)
 
 
 def usage(name: str, pid: int, before: Sample, seconds: float) -> Usage:
@@ -159,8 +159,10 @@ def notice_cost(place: Place, courier: int, prepare: Callable[[], None]) -> floa
         prepare()
         before = sample(courier).cpu_ms
         notify(place.workspace, address=BrokerAddress(HOST, place.broker_port))
-        time.sleep(NOTICE_PAUSE_S)
+        until(lambda: tree(courier) != (courier,), "an agent that is started")
+        until(lambda: tree(courier) == (courier,), "an agent that rests")
         spent += sample(courier).cpu_ms - before
+        time.sleep(NOTICE_PAUSE_S)
     return round(spent / NOTICES, 1)
 
 
