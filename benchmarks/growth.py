@@ -24,6 +24,8 @@ USUAL_SHARE: Final = 0.1
 SHARES: Final = (0.001, 0.01, 0.1, 1.0)
 USUAL_MIB: Final = 256
 FILLED_EVERY: Final = 8
+SPARSE: Final = "sparse"
+SPARSE_EVERY: Final = 128
 WINDOW_BYTES: Final = 256 * 1024
 BLOCK_BYTES: Final = 4096
 SYMBOLS: Final = 48
@@ -41,14 +43,16 @@ def name_of(size_mib: int, share: float) -> str:
     return f"{size_mib} MiB, {share:.1%} changed"
 
 
-def make_pair(folder: Path, size_mib: int, share: float) -> tuple[Pair, int]:
+def make_pair(
+    folder: Path, size_mib: int, share: float, filled_every: int = FILLED_EVERY
+) -> tuple[Pair, int]:
     """Both images of a point, as sparse files; and how many bytes of the new one changed."""
     folder.mkdir(parents=True, exist_ok=True)
     old, new = folder / "old.img", folder / "new.img"
     chance = np.random.default_rng(size_mib)
     changed = 0
     with old.open("wb") as one, new.open("wb") as other:
-        for start in range(0, size_mib * MIB, FILLED_EVERY * WINDOW_BYTES):
+        for start in range(0, size_mib * MIB, filled_every * WINDOW_BYTES):
             content = chance.integers(0, SYMBOLS, WINDOW_BYTES, np.uint8)
             blocks = content.reshape(-1, BLOCK_BYTES).copy()
             picked = chance.random(len(blocks)) < share
@@ -86,12 +90,30 @@ def measure_point(folder: Path, size_mib: int, share: float, results: Results) -
                 )
 
 
+def measure_sparse(folder: Path, results: Results) -> None:
+    """Install an image of 4 GiB in which hardly anything is: what an installation keeps in memory."""
+    pair, _ = make_pair(folder, SIZES_MIB[-1], USUAL_SHARE, SPARSE_EVERY)
+    pair.blobs.mkdir(parents=True)
+    run((*encoders.STEPS, "full", str(pair.new), str(pair.blobs)), folder=encoders.ROOT)
+    image = pair.image(pair.new)
+    if image is None:
+        raise SystemExit("the encoder left no note")
+    with stage(pair, noise=False) as here:
+        installer = installers.lockgate(here, image)
+        for found in rows(here, SPARSE, {"install full": installer}, 1):
+            results.put(
+                replace(found, pair=f"{SIZES_MIB[-1]} MiB", image_bytes=SIZES_MIB[-1] * MIB)
+            )
+
+
 def _row(row: Row, tool: str, length_bytes: int | None, cost: Cost) -> Row:
     return with_cost(replace(row, tool=tool, length_bytes=length_bytes), cost)
 
 
 def measure(work: Path, results: Results, sizes_mib: tuple[int, ...] = SIZES_MIB) -> None:
-    """All points up to the largest of these sizes."""
+    """All points up to the largest of these sizes, and the sparse image."""
+    measure_sparse(work / "sparse", results)
+    run(("rm", "-rf", str(work / "sparse")))
     for size_mib, share in points():
         if size_mib in sizes_mib:
             folder = work / "growth"

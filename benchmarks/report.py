@@ -111,6 +111,16 @@ def grown(results: Results) -> str:
     return table(["image MiB", "changed MiB", *heads], lines)
 
 
+def sparse(results: Results) -> str:
+    """What the installation of a sparse image of 4 GiB takes."""
+    lines = [
+        [row.pair, f"{row.length_bytes or 0:,}", _number(row.cpu_s, 2), _number(row.peak_mib)]
+        for row in results.rows
+        if row.section == growth.SPARSE
+    ]
+    return table(["sparse image", "bytes fetched", "CPU s", "peak MiB"], lines)
+
+
 def slopes(results: Results) -> str:
     """The straight lines through the points of one share, and how far the points are off."""
     lines = []
@@ -153,6 +163,7 @@ BLOCKS: Final[dict[str, tuple[str, Callable[[Results], str]]]] = {
     "profile": ("debian", profiled),
     "growth": ("growth", grown),
     "slopes": ("growth", slopes),
+    "sparse": ("growth", sparse),
 }
 
 
