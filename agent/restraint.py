@@ -7,7 +7,7 @@ from typing import Final
 
 from agent import floor
 from agent.budget import Budget
-from agent.errors import InstallError, LimitError, PayloadError, StateError
+from agent.errors import FetchError, InstallError, LimitError, PayloadError, StateError
 from agent.frugal import Frugal, Range
 from agent.install import Job
 from agent.interfaces import Conditions, Repository, WallTime, World
@@ -96,7 +96,8 @@ class Restraint:
         """Around an installation: what it calls in place of `breathe`.
 
         Raises `LimitError` from in there when a limit is met; what was written until then is made durable,
-        and what the next run needs again is kept. A cut in between loses what any cut loses.
+        and what the next run needs again is kept, as when the network went away. A cut in between loses
+        what any cut loses.
         """
         if self._settings == NO_LIMITS:
             yield breathe
@@ -113,7 +114,7 @@ class Restraint:
 
         try:
             yield watched
-        except LimitError:
+        except (LimitError, FetchError):
             self._rest(jobs)
             raise
         except PayloadError:
