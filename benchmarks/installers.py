@@ -39,7 +39,7 @@ def lockgate(stage: Stage, image: Image) -> Installer:
     """The real program on a real device."""
     device.publish(stage.fleet, image, stage.pair.blobs)
     url = stage.server.url("fleet")
-    folder = stage.scratch / f"device-{len(image.payloads)}"
+    folder = stage.scratch / f"device-{len(list(stage.scratch.glob('device-*')))}"
     made = device.make(stage.fleet, url, (stage.active, stage.standby), folder)
 
     def install() -> Cost:
