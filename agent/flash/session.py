@@ -9,14 +9,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from agent.errors import FlashError, Retry
-from agent.flash import ChipImage, FlashPlan, Identity, OnProgress, Progress
+from agent.errors import FlashError, FlashLineError, Retry
+from agent.flash import ChipImage, FlashPlan, Identity, OnProgress, Progress, Recovery
 from agent.flash.entry import GpioPins, enter, leave
 from agent.flash.select import ChipSettings, check_recovery, make_flasher
 from agent.interfaces import SerialLine
 
 ATTEMPTS: Final = 4
 """Without any progress from one to the next."""
+TIMES_MAX: Final = 3
 ATTEMPTS_MAX: Final = 12
 
 
@@ -50,16 +51,17 @@ def flash_chip(
     """Return only when all of the image was read back and the chip was told to start it.
 
     `begins` is called before anything is erased or written; what it raises ends the attempt there. An
-    attempt that finds more of the image on the chip than any before it does not count as one of `attempts`:
-    a line that loses bytes gets there in the end.
+    attempt does not count as one of `attempts` when it finds more of the image on the chip than any before,
+    or when a bootloader in ROM was found and then lost: a line that garbles bytes gets there in the end.
 
     Raises the last `FlashError`; one that cannot pass by itself ends it at once. The line is closed.
     """
     assert attempts > 0, "somebody has to try"
     check_recovery(settings, make_flasher(settings, line))
     fruitless, most = 0, -1
+    last = min(TIMES_MAX * (attempts - 1) + 1, ATTEMPTS_MAX)
     try:
-        for attempt in range(1, ATTEMPTS_MAX):
+        for attempt in range(1, last):
             found = _Found(begins)
             try:
                 return _attempt(
@@ -68,11 +70,12 @@ def flash_chip(
                     image,
                     pins=pins,
                     progress=progress,
-                    begins=found.begins,
+                    found=found,
                     attempt=attempt,
                 )
             except FlashError as error:
-                fruitless += not 0 <= most < found.unchanged_bytes
+                gained = 0 <= most < found.unchanged_bytes
+                fruitless += not gained and not found.lost_its_way(error)
                 most = max(most, found.unchanged_bytes)
                 if error.retry is Retry.NEVER or fruitless >= attempts:
                     raise
@@ -83,8 +86,8 @@ def flash_chip(
             image,
             pins=pins,
             progress=progress,
-            begins=begins,
-            attempt=ATTEMPTS_MAX,
+            found=_Found(begins),
+            attempt=last,
         )
     finally:
         line.close()
@@ -92,10 +95,15 @@ def flash_chip(
 
 @dataclass(slots=True)
 class _Found:
-    """How much of the image an attempt found on the chip."""
+    """How far an attempt came, and how much of the image it found on the chip."""
 
     then: Callable[[FlashPlan], None]
     unchanged_bytes: int = -1
+    answered: bool = False
+
+    def lost_its_way(self, error: FlashError) -> bool:
+        """Whether a bootloader in ROM was there and then took garbled bytes for the end of its work."""
+        return self.answered and isinstance(error, FlashLineError)
 
     def begins(self, plan: FlashPlan) -> None:
         """Note it."""
@@ -110,15 +118,16 @@ def _attempt(
     *,
     pins: GpioPins | None,
     progress: OnProgress,
-    begins: Callable[[FlashPlan], None],
+    found: _Found,
     attempt: int,
 ) -> Flashed:
     flasher = make_flasher(settings, line)
     enter(settings.entry, line, settings.line, pins)
     identity = flasher.identify()
+    found.answered = flasher.recovery is Recovery.ROM
     plan = flasher.plan(image, progress)
     if plan.erase or plan.writes:
-        begins(plan)
+        found.begins(plan)
     flasher.write(plan, progress)
     flasher.verify(image, progress)
     flasher.start()

@@ -33,12 +33,16 @@ END: Final = b" "
 SYNC: Final = b"0 "
 IN_SYNC: Final = b"\x14"
 OK: Final = b"\x10"
-ANSWER_S: Final = 0.8
-"""Less than the second after which Optiboot starts the firmware, plus what an adapter needs."""
+ANSWER_S: Final = 0.5
+"""Well below the second after which Optiboot starts the firmware: a busy computer must still be in time."""
 SYNC_S: Final = 0.5
 """Longer than Optiboot blinks: its receiver keeps one sync meanwhile, and would tear a second."""
 SYNC_TRIES: Final = 4
 QUIET_S: Final = 0.05
+LATE_S: Final = 0.25
+"""An answer that came after the next end would leave half a command there: Optiboot starts the firmware."""
+ENDS_MAX: Final = 16
+"""More bytes than these are not lost together; a bootloader that waits for more is entered anew."""
 DRAINS_MAX: Final = 6
 TRIES: Final = 3
 TROUBLES_MAX: Final = 64
@@ -260,9 +264,9 @@ class Stk500v1:
                 "the wiring, its length, and the baud rate"
             )
         self._drain()
-        for _ in range(command_bytes + 8):
+        for _ in range(min(command_bytes + 8, ENDS_MAX)):
             self._line.write(END)
-            if self._line.read(2, QUIET_S) == IN_SYNC + OK:
+            if self._line.read(2, LATE_S) == IN_SYNC + OK:
                 self._drain()
                 return
         raise FlashLineError(
