@@ -60,8 +60,8 @@ class RenamesReports(Runner):
 class WritesWhatRuns(Runner):
     """Installs into the slot that runs."""
 
-    def accept(self, rollout: Rollout) -> None:
-        super().accept(rollout)
+    def accept(self, rollout: Rollout, *, consented: bool = False) -> None:
+        super().accept(rollout, consented=consented)
         assert self.update is not None, "an update was just accepted"
         booted: SlotName = self._device.boot.booted()
         self.record(replace(self.journal, update=replace(self.update, target=booted)))
