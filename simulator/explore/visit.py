@@ -4,7 +4,7 @@ A boot ends at rest or with the reboot that begins the next one. So what follows
 each way in which it can begin, however many cuts before it lead there.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from agent.errors import FetchError
@@ -116,7 +116,9 @@ class _Run:
             return None
         picture = self.watch.pictures[-1]
         left_s = max(0.0, self.start.outage_s - self.clock.now_s)
-        return Start(picture.durable, picture.pending, self.board.argument, left_s)
+        files = dict(self.board.files.content)  # a reboot keeps what a cut may take
+        state = replace(picture.durable, files=files)
+        return Start(state, picture.pending, self.board.argument, left_s)
 
 
 class Visitor:
