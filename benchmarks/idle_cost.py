@@ -36,12 +36,18 @@ class Sample:
 
 def tree(root: int) -> tuple[int, ...]:
     """A process and all that it has started, as far as they are there."""
-    children = [
-        int(child)
-        for task in Path(f"/proc/{root}/task").iterdir()
-        for child in (task / "children").read_text().split()
-    ]
-    return (root, *(pid for child in children for pid in tree(child)))
+    return (root, *(pid for child in _children(root) for pid in tree(child)))
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [
+            int(child)
+            for task in Path(f"/proc/{pid}/task").iterdir()
+            for child in (task / "children").read_text().split()
+        ]
+    except (FileNotFoundError, ProcessLookupError):  # it has ended since its parent named it
+        return []
 
 
 def sample(root: int) -> Sample:
