@@ -61,6 +61,8 @@ def _set_lie(chip: BoardChip, *, lies: bool) -> None:
 def _cut(bench: Bench, act: Act) -> None:
     """The supply fails in one of the next flash operations, of the chip or of all."""
     for chip in bench.device.board.chips:
+        if chip.power_failed:  # it is off already, and its supply sees to that
+            continue
         chip.flash.cut_at = chip.flash.operations + act.number
         chip.flash.cut_moment = Moment(act.word)
 
