@@ -9,44 +9,14 @@ The later steps find what the earlier ones left in FOLDER.
 
 import json
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import IO
 
 from agent.install import Job, Meter, install
-from agent.interfaces import ByteStream
 from agent.linux.block_device import LinuxBlockDevice
 from agent.release import SLOTS, Image, Payload
 from agent.update import Installation
-
-
-@dataclass(slots=True)
-class _Stream:
-    file: IO[bytes]
-    left: int
-
-    def read(self, length_max: int) -> bytes:
-        """At most so many bytes."""
-        content = self.file.read(min(length_max, self.left))
-        self.left -= len(content)
-        return content
-
-    def close(self) -> None:
-        """Close the file."""
-        self.file.close()
-
-
-@dataclass(frozen=True, slots=True)
-class _Folder:
-    """A repository without a network: `blobs/HEX` is the file HEX."""
-
-    folder: Path
-
-    def open(self, path: str, offset: int, length_max: int) -> ByteStream:
-        """The bytes of a file from offset on."""
-        file = (self.folder / Path(path).name).open("rb")
-        file.seek(offset)
-        return _Stream(file, length_max)
+from benchmarks.mirror import Mirror
 
 
 def _note(folder: Path, image: Path) -> Path:
@@ -100,7 +70,7 @@ def installed(old: Path, new: Path, folder: Path) -> int:
     installation = Installation("root", image.length_bytes, image.sha256, *image.payloads)
     slots = LinuxBlockDevice(str(standby)), LinuxBlockDevice(str(old))
     meter = Meter()
-    install((Job(installation, *slots),), _Folder(folder), meter, lambda: None)
+    install((Job(installation, *slots),), Mirror(folder), meter, lambda: None)
     standby.unlink()
     return meter.fetched_bytes
 

@@ -1,6 +1,7 @@
 """The device's own keys, made on the device and never leaving it, and the request to certify one."""
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -8,6 +9,7 @@ from typing import Final
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, x25519
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -19,6 +21,7 @@ from cryptography.x509.oid import NameOID
 
 from agent.errors import ConfigError
 
+OwnKey = ec.EllipticCurvePrivateKey | x25519.X25519PrivateKey
 COMMON_NAME_LENGTH_MAX: Final = 64  # RFC 5280, appendix A.1: ub-common-name-length
 
 
@@ -27,21 +30,9 @@ def create_encryption_key(key_path: str) -> bytes:
 
     Like the other key it is made at the first call and never overwritten. Raises `ConfigError`.
     """
-    path = Path(key_path)
-    try:
-        if not path.exists():
-            _store_new_key(path, x25519.X25519PrivateKey.generate())
-        key = load_pem_private_key(path.read_bytes(), password=None)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot keep the encryption key in {path}: {error.strerror}; lockgate must own its folder"
-        ) from error
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"{path}: a private key in PEM was expected: {error}") from error
+    key = _kept_key(Path(key_path), x25519.X25519PrivateKey.generate, "the encryption key")
     if not isinstance(key, x25519.X25519PrivateKey):
-        raise ConfigError(
-            f"{path}: an X25519 private key was expected, another kind found; move it away"
-        )
+        raise _another_kind(key_path, "an X25519")
     return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
@@ -56,27 +47,37 @@ def create_identity(key_path: str, device_id: str) -> bytes:
             f"a device id of at most {COMMON_NAME_LENGTH_MAX} letters was expected, because it "
             f"stands in the device's certificate; {device_id!r} has {len(device_id)}"
         )
-    path = Path(key_path)
-    try:
-        if not path.exists():
-            _store_new_key(path, ec.generate_private_key(ec.SECP256R1()))
-        key = load_pem_private_key(path.read_bytes(), password=None)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot keep the device's key in {path}: {error.strerror}; lockgate must own its folder"
-        ) from error
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"{path}: a private key in PEM was expected: {error}") from error
+    key = _kept_key(
+        Path(key_path), lambda: ec.generate_private_key(ec.SECP256R1()), "the device's key"
+    )
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise ConfigError(
-            f"{path}: an EC private key was expected, another kind found; move it away"
-        )
+        raise _another_kind(key_path, "an EC")
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, device_id)])
     request = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
     return request.public_bytes(Encoding.PEM)
 
 
-def _store_new_key(path: Path, key: ec.EllipticCurvePrivateKey | x25519.X25519PrivateKey) -> None:
+def _kept_key(path: Path, make: Callable[[], OwnKey], what: str) -> PrivateKeyTypes:
+    """The key that is kept there, of whatever kind; one is made where none is."""
+    try:
+        if not path.exists():
+            _store_new_key(path, make())
+        return load_pem_private_key(path.read_bytes(), password=None)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot keep {what} in {path}: {error.strerror}; lockgate must own its folder"
+        ) from error
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{path}: a private key in PEM was expected: {error}") from error
+
+
+def _another_kind(path: str, wanted: str) -> ConfigError:
+    return ConfigError(
+        f"{path}: {wanted} private key was expected, another kind found; move it away"
+    )
+
+
+def _store_new_key(path: Path, key: OwnKey) -> None:
     content = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".new")

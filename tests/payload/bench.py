@@ -1,44 +1,12 @@
-"""A standby and an active slot in files, and a mirror in a folder that counts what it serves."""
+"""A standby and an active slot in files, and installing from a mirror in a folder."""
 
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
 from agent.install import Job, Meter, install
-from agent.interfaces import ByteStream
 from agent.linux.block_device import LinuxBlockDevice
 from agent.release import DELTA, Image
 from agent.update import Installation
-
-
-@dataclass(slots=True)
-class _Stream:
-    file: IO[bytes]
-    left: int
-
-    def read(self, length_max: int) -> bytes:
-        content = self.file.read(min(length_max, self.left))
-        self.left -= len(content)
-        return content
-
-    def close(self) -> None:
-        self.file.close()
-
-
-@dataclass(slots=True)
-class Mirror:
-    """`blobs/HEX` is the file HEX of the folder."""
-
-    blobs: Path
-    opened: list[str] = field(default_factory=list)
-    asked_bytes: int = 0
-
-    def open(self, path: str, offset: int, length_max: int) -> ByteStream:
-        self.opened.append(path)
-        self.asked_bytes += length_max
-        file = (self.blobs / Path(path).name).open("rb")
-        file.seek(offset)
-        return _Stream(file, length_max)
+from benchmarks.mirror import Mirror
 
 
 def installation(image: Image) -> Installation:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from agent.linux.block_device import LinuxBlockDevice
 from agent.release import parse_release
-from tests.payload.bench import Mirror, run
+from benchmarks.mirror import Mirror
+from tests.payload.bench import run
 
 
 def main() -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from agent.payload import WINDOW_BYTES
-from tests.payload.bench import Mirror, make_slot, run
+from benchmarks.mirror import Mirror
+from tests.payload.bench import make_slot, run
 from tests.payload.pair import Made
 
 

@@ -9,9 +9,10 @@ import pytest
 
 from agent.install import Job, Meter, install
 from agent.release import DELTA
+from benchmarks.mirror import Mirror
 from simulator.block_device import MemoryStore, SimulatedBlockDevice
 from simulator.power import Moment, Power, PowerCut
-from tests.payload.bench import Mirror, installation, make_slot, run
+from tests.payload.bench import installation, make_slot, run
 from tests.payload.pair import Made, made
 
 ROOT = Path(__file__).parents[2]

@@ -23,6 +23,7 @@ from agent.release import (
     encode_release,
     parse_release,
 )
+from benchmarks.mirror import Mirror
 from fleet import authority
 from fleet.commands import enrol
 from fleet.encryption import archive_key, device_keys, find_recipients, read_public
@@ -30,7 +31,7 @@ from fleet.initialise import initialise
 from fleet.keys import KeyFolders
 from fleet.release import ImageInput, MadeRelease, ReleaseRequest, add_release
 from fleet.workspace import FleetSettings, Workspace
-from tests.payload.bench import Mirror, make_slot
+from tests.payload.bench import make_slot
 from tests.payload.sealed import Slots
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)

@@ -28,9 +28,10 @@ from agent.errors import DecryptionError, FetchError, RecipientError, UpdateErro
 from agent.interfaces import ByteStream
 from agent.payload import ENTRY, HEADER, PayloadIndex, parse_delta_index, parse_index
 from agent.release import DELTA, FULL, Image, Payload
+from benchmarks.mirror import Mirror
 from fleet.encryption import Recipients, decrypt_payload, encrypt_payload
 from fleet.payload import Encoding, encode_full
-from tests.payload.bench import Mirror, make_slot
+from tests.payload.bench import make_slot
 from tests.payload.hpke import AES_128, AES_256, open_base
 from tests.payload.pair import Made
 from tests.payload.sealed import Sealed, Slots, pem, sealed

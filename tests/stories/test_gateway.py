@@ -17,13 +17,16 @@ from simulator.mcu.stm32_rom import Lie as Stm32Lie
 from simulator.mcu.stm32_rom import Stm32Rom
 from simulator.mcu.wire import LineFaults
 from simulator.operator import ChipFile
-from simulator.trace import Line
-from tests.stories.gateways import GATEWAYS, only_chip, small_lab, updated
+from tests.stories.gateways import (
+    GATEWAYS,
+    only_chip,
+    small_lab,
+    unplug_in_the_middle,
+    updated,
+    when,
+)
 
 BAD = [Behaviour.FAILS_CHECKS, Behaviour.HANGS, Behaviour.NEVER_BOOTS]
-
-MIDDLE = {"gateway-avr": 20, "gateway-mcuboot": 6, "gateway-stm32": 20}
-"""So many writes to the port after the trial began, each chip is half written."""
 
 gateways = pytest.mark.parametrize("name", GATEWAYS)
 
@@ -75,15 +78,11 @@ def test_a_release_may_leave_the_chip_out(name: str) -> None:
 @gateways
 def test_a_chip_without_its_plug_in_the_middle_reverts_the_whole_release(name: str) -> None:
     lab = small_lab(name)
-    chip = only_chip(lab)
-
-    def pull(line: Line) -> None:
-        if line.event == "trial":
-            chip.unplugged_at = chip.writes + MIDDLE[name]
-        if line.event == "unhealthy":
-            lab.clock.after(60.0, chip.plug_in)
-
-    lab.device.trace.sink = pull
+    when(
+        lab,
+        trial=lambda: unplug_in_the_middle(lab),
+        unhealthy=lambda: lab.clock.after(60.0, only_chip(lab).plug_in),
+    )
     lab.ship(chips=True)
     lab.device.run_until_quiet()
     assert first_report(lab) == (Outcome.REVERTED, "flash-line")
@@ -97,12 +96,7 @@ def test_a_chip_that_stays_away_is_not_called_reverted_and_is_mended_when_it_is_
 ) -> None:
     lab = small_lab(name)
     chip = only_chip(lab)
-
-    def pull(line: Line) -> None:
-        if line.event == "trial":
-            chip.unplugged_at = chip.writes + MIDDLE[name]
-
-    lab.device.trace.sink = pull
+    when(lab, trial=lambda: unplug_in_the_middle(lab))
     lab.ship(chips=True)
     lab.device.run_until_quiet()
     assert first_report(lab) == (Outcome.FAILED, "flash-mixed")
@@ -236,12 +230,7 @@ def test_going_back_by_hand_takes_the_chip_along(name: str) -> None:
 def test_a_journal_that_rots_beside_a_half_written_chip_does_not_leave_it_so(name: str) -> None:
     lab = small_lab(name)
     chip = only_chip(lab)
-
-    def pull(line: Line) -> None:
-        if line.event == "trial":
-            chip.unplugged_at = chip.writes + MIDDLE[name]
-
-    lab.device.trace.sink = pull
+    when(lab, trial=lambda: unplug_in_the_middle(lab))
     lab.ship(chips=True)
     lab.device.run_until_quiet()
     assert first_report(lab) == (Outcome.FAILED, "flash-mixed")

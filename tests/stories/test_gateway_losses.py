@@ -10,7 +10,7 @@ from agent.report import Outcome
 from simulator.image import Behaviour
 from simulator.lab import Lab
 from simulator.trace import Line
-from tests.stories.gateways import GATEWAYS, small_lab
+from tests.stories.gateways import GATEWAYS, small_lab, when
 
 READABLE = pytest.mark.parametrize("name", ["gateway-avr", "gateway-stm32"])
 
@@ -29,12 +29,7 @@ def rot_kept_images(lab: Lab, *, of_the_release: bool) -> None:
 @READABLE
 def test_a_release_mends_a_chip_whose_image_from_before_is_lost(name: str) -> None:
     lab = small_lab(name)
-
-    def rot(line: Line) -> None:
-        if line.event == "unhealthy":
-            rot_kept_images(lab, of_the_release=False)
-
-    lab.device.trace.sink = rot
+    when(lab, unhealthy=lambda: rot_kept_images(lab, of_the_release=False))
     lab.ship(Behaviour.FAILS_CHECKS, chips=True)
     lab.device.run_until_quiet()
     assert lab.operator.outcomes() == [Outcome.FAILED]  # mixed: nobody has the image from before
@@ -47,12 +42,7 @@ def test_a_release_mends_a_chip_whose_image_from_before_is_lost(name: str) -> No
 @READABLE
 def test_a_release_without_images_does_not_hide_a_lost_one(name: str) -> None:
     lab = small_lab(name)
-
-    def rot(line: Line) -> None:
-        if line.event == "unhealthy":
-            rot_kept_images(lab, of_the_release=False)
-
-    lab.device.trace.sink = rot
+    when(lab, unhealthy=lambda: rot_kept_images(lab, of_the_release=False))
     lab.ship(Behaviour.FAILS_CHECKS, chips=True)
     lab.device.run_until_quiet()
     lab.ship(number=3)
@@ -64,12 +54,7 @@ def test_a_release_without_images_does_not_hide_a_lost_one(name: str) -> None:
 @READABLE
 def test_a_kept_image_that_rotted_before_the_trial_is_fetched_again(name: str) -> None:
     lab = small_lab(name)
-
-    def rot(line: Line) -> None:
-        if line.event == "installed":
-            rot_kept_images(lab, of_the_release=True)
-
-    lab.device.trace.sink = rot
+    when(lab, installed=lambda: rot_kept_images(lab, of_the_release=True))
     lab.ship(chips=True)
     lab.device.run_until_quiet()
     assert lab.operator.endings() == [Outcome.REVERTED]
