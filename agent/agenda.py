@@ -4,24 +4,33 @@ However many notices come, metadata is refreshed at most once in `refresh_interv
 """
 
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from agent.backoff import full_jitter
-from agent.config import TimingSettings
-from agent.interfaces import Clock, Random
+from agent.basics import TimingSettings
 from agent.rest import FAILURES_MAX, Memory
+
+if TYPE_CHECKING:  # a glance has no time for all of the seams
+    from agent.interfaces import Random
 
 SPREAD: Final = 0.1
 """The part of the regular interval by which devices drift apart."""
 
-
 HOLD_SPREAD_S_MAX: Final = 900.0
+
+
+class Monotonic(Protocol):
+    """The part of a `Clock` that an agenda goes by."""
+
+    def monotonic_s(self) -> float:
+        """Seconds of this boot."""
+        ...
 
 
 class Agenda:
     """The next check, and the next try of an update that is under way."""
 
-    def __init__(self, clock: Clock, random: Random, timing: TimingSettings) -> None:
+    def __init__(self, clock: Monotonic, random: "Random", timing: TimingSettings) -> None:
         self._clock = clock
         self._random = random
         self._timing = timing

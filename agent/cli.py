@@ -44,7 +44,8 @@ def build_parser(verbs: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"lockgate {VERSION}")
     parser.add_argument("--config", default=CONFIG, metavar="FILE", help=f"default: {CONFIG}")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    subparsers = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    # A name that is given need not be formatted, for which argparse would load archivers.
+    subparsers = parser.add_subparsers(prog=parser.prog, dest="verb", required=True, metavar="VERB")
     for name in verbs:
         import_module(f"agent.commands.{name}").add(subparsers)
     for verb in subparsers.choices.values():  # wherever people type it

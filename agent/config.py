@@ -6,25 +6,19 @@ Strict TOML; paths are taken as they stand, and nothing is searched for. `docs/c
 from dataclasses import dataclass
 from typing import Final
 
-from agent.errors import ConfigError
+from agent.basics import (
+    DeviceSettings,
+    PathSettings,
+    RepositorySettings,
+    TimingSettings,
+    load_settings,
+    parse_basics,
+)
 from agent.limits import NO_LIMITS, LimitSettings, Metered, OnMetered
-from agent.strict import Fields, Refusal, load_toml
+from agent.strict import Fields
 
-SCHEMA: Final = 1
-FILE_BYTES_MAX: Final = 64 * 1024
 DAY_BYTES_MIN: Final = 64 * 1024
 RATE_MIN: Final = 512
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceSettings:
-    """Who this device is; `factory_release` names what it was made with, counter 0 when unknown."""
-
-    id: str
-    fleet: str
-    profile: str
-    factory_release: str
-    factory_counter: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,36 +31,6 @@ class BrokerSettings:
     certificate: str
     key: str
     keepalive_s: int
-
-
-@dataclass(frozen=True, slots=True)
-class RepositorySettings:
-    """The fleet's static HTTPS servers, tried in this order, and the authority of their certificates."""
-
-    urls: tuple[str, ...]
-    authority: str
-
-
-@dataclass(frozen=True, slots=True)
-class PathSettings:
-    """Folders: `state` survives both slots and every power cut, `runtime` is in memory.
-
-    `process` and `root_of_trust` are `/proc` and the fleet's first root metadata.
-    """
-
-    state: str
-    runtime: str
-    process: str
-    root_of_trust: str
-
-
-@dataclass(frozen=True, slots=True)
-class TimingSettings:
-    """`check_every_s` without a notice; never more often than `refresh_interval_min_s` with them."""
-
-    check_every_s: int
-    refresh_interval_min_s: int
-    retry_max_s: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,15 +78,14 @@ class Config:
 
 def parse_config(content: bytes, source: str) -> Config:
     """The settings in a TOML file; `source` names it in errors. Raises `ConfigError`."""
-    refusal = Refusal(ConfigError, source)
-    fields = load_toml(content, length_max=FILE_BYTES_MAX, refusal=refusal)
-    fields.integer("schema", SCHEMA, SCHEMA)
+    fields = load_settings(content, source)
+    device, repository, paths, timing = parse_basics(fields)
     config = Config(
-        device=_device(fields.table("device")),
+        device=device,
         broker=_broker(fields.table("broker")),
-        repository=_repository(fields.table("repository")),
-        paths=_paths(fields.table("paths")),
-        timing=_timing(fields.table("timing")),
+        repository=repository,
+        paths=paths,
+        timing=timing,
         reboot=_reboot(fields.table("reboot")),
         encryption=_encryption(fields),
         limits=_limits(fields),
@@ -130,18 +93,6 @@ def parse_config(content: bytes, source: str) -> Config:
     )
     fields.done()
     return config
-
-
-def _device(fields: Fields) -> DeviceSettings:
-    settings = DeviceSettings(
-        id=fields.name("id"),
-        fleet=fields.name("fleet"),
-        profile=fields.text("profile"),
-        factory_release=fields.text("factory_release", "factory", length_max=128),
-        factory_counter=fields.integer("factory_counter", 0, default=0),
-    )
-    fields.done()
-    return settings
 
 
 def _broker(fields: Fields) -> BrokerSettings:
@@ -152,40 +103,6 @@ def _broker(fields: Fields) -> BrokerSettings:
         certificate=fields.text("certificate"),
         key=fields.text("key"),
         keepalive_s=fields.integer("keepalive_s", 5, 1800, default=60),
-    )
-    fields.done()
-    return settings
-
-
-def _repository(fields: Fields) -> RepositorySettings:
-    settings = RepositorySettings(urls=fields.texts("urls"), authority=fields.text("authority"))
-    for url in settings.urls:
-        if not url.startswith("https://") or url.endswith("/"):
-            fields.refuse(
-                "urls", f"https://... without a slash at the end was expected, {url!r} found"
-            )
-    if not settings.urls:
-        fields.refuse("urls", "at least one https:// address was expected")
-    fields.done()
-    return settings
-
-
-def _paths(fields: Fields) -> PathSettings:
-    settings = PathSettings(
-        state=fields.text("state", "/var/lib/lockgate"),
-        runtime=fields.text("runtime", "/run/lockgate"),
-        process=fields.text("process", "/proc"),
-        root_of_trust=fields.text("root_of_trust", "/etc/lockgate/root.json"),
-    )
-    fields.done()
-    return settings
-
-
-def _timing(fields: Fields) -> TimingSettings:
-    settings = TimingSettings(
-        check_every_s=fields.integer("check_every_s", 10, 30 * 86400, default=86400),
-        refresh_interval_min_s=fields.integer("refresh_interval_min_s", 1, 86400, default=60),
-        retry_max_s=fields.integer("retry_max_s", 1, 86400, default=900),
     )
     fields.done()
     return settings

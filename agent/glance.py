@@ -5,18 +5,20 @@ repeated. Its costs are the costs of loading it, so this does with little what `
 Whatever it does not understand it leaves to that, and takes nothing away from it.
 """
 
-from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
-from agent.agenda import Agenda
-from agent.config import Config
+from agent.agenda import Agenda, Monotonic
+from agent.basics import Basics
 from agent.errors import NoticeError, UpdateError
-from agent.interfaces import Clock, Files, Message, Random, Repository
+from agent.message import Message
 from agent.notice import parse_notice
 from agent.outlook import Outlook, is_untouched, still_holds
 from agent.rest import SHORTEST_S, Memory
 from agent.topics import Topics
+
+if TYPE_CHECKING:  # loading all of the seams takes as long as a glance
+    from agent.interfaces import Files, Random, Repository
 
 MESSAGES_MAX: Final = 64
 
@@ -38,16 +40,24 @@ class Inbox(Protocol):
         ...
 
 
+class Calendar(Monotonic, Protocol):
+    """The part of a `Clock` that a glance looks at, which need not know whether the date is set."""
+
+    def utc(self) -> datetime:
+        """The date as far as it is known."""
+        ...
+
+
 class Glance:
     """One look, with few parts of a world."""
 
-    def __init__(self, config: Config, clock: Clock, random: Random, files: Files) -> None:
-        self._config = config
+    def __init__(self, basics: Basics, clock: Calendar, random: "Random", files: "Files") -> None:
+        self._device = basics.device
         self._clock = clock
         self._files = files
-        self._agenda = Agenda(clock, random, config.timing)
+        self._agenda = Agenda(clock, random, basics.timing)
 
-    def look(self, memory: Memory, inbox: Inbox, repository: Repository) -> Memory | None:
+    def look(self, memory: Memory, inbox: Inbox, repository: "Repository") -> Memory | None:
         """What to remember when there is nothing to do; None when the whole agent has to look."""
         if memory.outlook is None or not inbox.connected:
             return None
@@ -65,7 +75,7 @@ class Glance:
         memory: Memory,
         outlook: Outlook,
         inbox: Inbox,
-        repository: Repository,
+        repository: "Repository",
         taken: list[Message],
     ) -> Memory | None:
         if not is_untouched(outlook, self._files):
@@ -81,16 +91,16 @@ class Glance:
             self._agenda.checked(now=now, until=outlook.looked.until)
         if self._agenda.wait_s(updating=False) < SHORTEST_S:
             return None
-        return replace(self._agenda.memory(memory.boot_id, memory.detail), outlook=outlook)
+        return self._agenda.memory(memory.boot_id, memory.detail)._replace(outlook=outlook)
 
     def _now(self, memory: Memory, outlook: Outlook) -> datetime:
         """The date, never before what was known to be past: a clock that was set back freshens nothing."""
         since_s = max(0.0, self._clock.monotonic_s() - max(0, memory.checked_ms) / 1000)
-        return max(self._clock.wall().utc, outlook.looked.seen_at + timedelta(seconds=since_s))
+        return max(self._clock.utc(), outlook.looked.seen_at + timedelta(seconds=since_s))
 
     def _take_notices(self, inbox: Inbox, taken: list[Message]) -> bool:
         """Whether nothing but notices has come."""
-        topics = Topics(self._config.device.fleet, self._config.device.id)
+        topics = Topics(self._device.fleet, self._device.id)
         for _ in range(MESSAGES_MAX):
             message = inbox.next_message(0.0)
             if message is None:

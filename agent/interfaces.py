@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 from agent.errors import FlashLineError
+from agent.message import Message as Message  # noqa: PLC0414  # it is on this page, too
 
 if TYPE_CHECKING:
     from agent.flash.entry import GpioPins
@@ -124,15 +125,6 @@ class Repository(Protocol):
         here: a metadata file is as long as it is, and a payload's reader knows what it needs.
         """
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One MQTT publication."""
-
-    topic: str
-    content: bytes
-    retain: bool = False
 
 
 class Broker(Protocol):

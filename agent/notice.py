@@ -5,8 +5,7 @@
 It carries no address, no hash and no permission. A forged one costs one metadata refresh.
 """
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from agent.errors import NoticeError
 from agent.strict import Refusal, encode_json, load_json
@@ -16,8 +15,7 @@ NOTICE_BYTES_MAX: Final = 1024
 SPREAD_S_MAX: Final = 6 * 60 * 60
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(NamedTuple):
     """Look again, each device after its own share of `spread_s` seconds."""
 
     spread_s: int

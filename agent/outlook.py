@@ -7,23 +7,23 @@ Anything else, an error included, calls for a whole check.
 """
 
 import hashlib
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from agent import request
 from agent.errors import NotFoundError
-from agent.interfaces import Files, Repository
 from agent.strict import Fields, format_time
+
+if TYPE_CHECKING:  # a glance has no time for all of the seams
+    from agent.interfaces import Files, Repository
 
 TIMESTAMP: Final = "metadata/timestamp.json"
 JOURNAL: Final = "journal.json"
+REQUEST: Final = "request.json"
 ROOT_BYTES_MAX: Final = 131_072
 TIMESTAMP_BYTES_MAX: Final = 16_384
 
 
-@dataclass(frozen=True, slots=True)
-class Looked:
+class Looked(NamedTuple):
     """One check: its date, the first version of root that was not there, and how long it holds.
 
     Something signed expires at `expires`; the decision may be another one at `until`, if that is known.
@@ -39,8 +39,7 @@ class Looked:
         return self.seen_at <= now < self.expires and (self.until is None or now < self.until)
 
 
-@dataclass(frozen=True, slots=True)
-class Outlook:
+class Outlook(NamedTuple):
     """A decision that there is nothing to do now, and what it rests on.
 
     Hashes are SHA-256; `journal` is that of the journal, which a decision depends on as well.
@@ -56,14 +55,14 @@ def digest(content: bytes | None) -> str:
     return hashlib.sha256(content or b"").hexdigest()
 
 
-def is_untouched(outlook: Outlook, files: Files) -> bool:
+def is_untouched(outlook: Outlook, files: "Files") -> bool:
     """Whether nobody at the device has asked for anything, or changed what is remembered."""
-    if files.read(request.FILE) is not None:
+    if files.read(REQUEST) is not None:
         return False
     return digest(files.read(JOURNAL)) == outlook.journal
 
 
-def still_holds(outlook: Outlook, files: Files, repository: Repository, now: datetime) -> bool:
+def still_holds(outlook: Outlook, files: "Files", repository: "Repository", now: datetime) -> bool:
     """Whether a check now would see what the last one saw. Raises `FetchError`, `StateError`."""
     trusted = files.read(TIMESTAMP)
     if digest(trusted) != outlook.timestamp or not outlook.looked.holds_at(now):
@@ -75,7 +74,7 @@ def still_holds(outlook: Outlook, files: Files, repository: Repository, now: dat
     return False
 
 
-def _fetch(repository: Repository, path: str, length_max: int) -> bytes:
+def _fetch(repository: "Repository", path: str, length_max: int) -> bytes:
     stream = repository.open(path, 0, length_max + 1)
     try:
         parts: list[bytes] = []

@@ -1,27 +1,14 @@
-"""How an agent that has nothing to do ends, and what it remembers until it is started again. Pure.
+"""What an agent that has nothing to do remembers until it is started again. Pure.
 
 The memory belongs to one boot: its moments are those of a clock that begins with the boot. Losing it costs
 a check that comes earlier or later than it would have.
 """
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from agent.errors import NoticeError
-from agent.outlook import (
-    JOURNAL,
-    TIMESTAMP,
-    Looked,
-    Outlook,
-    digest,
-    outlook_document,
-    outlook_fields,
-)
+from agent.outlook import Outlook, outlook_document, outlook_fields
 from agent.strict import Fields, Refusal, encode_json, load_json
-
-if TYPE_CHECKING:  # it imports this module
-    from agent.agenda import Agenda
-    from agent.device import Device
 
 SCHEMA: Final = 1
 BYTES_MAX: Final = 8192
@@ -45,8 +32,7 @@ class Rest(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
+class Memory(NamedTuple):
     """When the agent looks again and when it looked last, in milliseconds of the boot's clock.
 
     `checked_ms` is -1 when it has not looked in this boot.
@@ -99,47 +85,3 @@ def _memory(fields: Fields) -> Memory:
     )
     fields.done()
     return memory
-
-
-@dataclass(frozen=True, slots=True)
-class Unsaid:
-    """Whether reports wait for their receipts, and whether a new session would hear anything at all."""
-
-    reports: bool
-    anything: bool
-
-
-class Resting:
-    """One device's way to rest."""
-
-    def __init__(self, rest: Rest, device: "Device") -> None:
-        self.looked: Looked | None = None
-        self._rest = rest
-        self._device = device
-
-    def recalled(self) -> Memory | None:
-        """What an earlier run of this boot left."""
-        return parse_memory(self._rest.remembered(), self._device.facts.boot_id)
-
-    def may_end(self, agenda: "Agenda", detail: str, unsaid: Unsaid) -> bool:
-        """Whether this process may end now. Raises `BrokerError`, `StateError`."""
-        wake_after_s = agenda.wait_s(updating=False)
-        if wake_after_s < SHORTEST_S:
-            return False
-        if unsaid.reports:
-            wake_after_s = min(wake_after_s, self._device.config.timing.retry_max_s)
-        from agent.report import clean  # noqa: PLC0415  # who only recalls goes without its formats
-
-        memory = agenda.memory(self._device.facts.boot_id, clean(detail))
-        if not unsaid.anything:
-            memory = replace(memory, outlook=self._outlook())
-        return self._rest.rest(
-            wake_after_s, on_session=unsaid.anything, memory=encode_memory(memory)
-        )
-
-    def _outlook(self) -> Outlook | None:
-        """With what is durable now: whatever of it changes later calls for a whole check."""
-        if self.looked is None:
-            return None
-        files = self._device.world.files
-        return Outlook(digest(files.read(TIMESTAMP)), digest(files.read(JOURNAL)), self.looked)

@@ -32,7 +32,8 @@ from agent.pieces import PIECES, MakeRunner, Pieces
 from agent.policy import Decision, Defer, Proceed, decide
 from agent.report import Report, Status
 from agent.request import Request, Verb, take
-from agent.rest import Rest, Resting, Unsaid
+from agent.rest import Rest
+from agent.resting import Resting, Unsaid
 from agent.runner import Hooks, Reboot, Runner
 from agent.stuck import say_stuck
 from agent.topics import Topics

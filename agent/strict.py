@@ -23,6 +23,9 @@ STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 BRACKET: Final = re.compile(rb"[\[\]{}]")
 TIME_FORMAT: Final = "%Y-%m-%dT%H:%M:%SZ"
+TIME: Final = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2}Z"  # 24 is an hour of ISO 8601
+)
 
 
 def format_time(time: datetime) -> str:
@@ -199,7 +202,8 @@ class Fields:
         """A date in UTC, as `2026-11-21T12:00:00Z`."""
         value = self.text(key)
         try:
-            return datetime.strptime(value, TIME_FORMAT).replace(tzinfo=UTC)
+            # All else that this reads as a date is refused, and the time of strptime is saved.
+            return datetime.fromisoformat(value if TIME.fullmatch(value) else "")
         except ValueError:
             self.refuse(key, f"a date like 2026-11-21T12:00:00Z was expected, {value!r} found")
 

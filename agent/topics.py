@@ -1,10 +1,9 @@
 """The MQTT topics, and the names that may stand in them. Pure; `docs/mqtt.md`."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Topics:
+class Topics(NamedTuple):
     """The topics of one device of one fleet. Devices subscribe to exact topics only."""
 
     fleet: str

@@ -5,7 +5,7 @@ import pstats
 import time
 from typing import Final
 
-from agent.config import RepositorySettings
+from agent.basics import RepositorySettings
 from agent.install import Job, Meter, install
 from agent.linux.block_device import LinuxBlockDevice
 from agent.linux.repository import HttpsRepository

@@ -51,6 +51,10 @@ class SimulatedClock:
             return WallTime(utc=self.true_time() + drifted + self._jumped, synchronised=False)
         return WallTime(utc=NO_BATTERY + timedelta(seconds=up_s) + self._jumped, synchronised=False)
 
+    def utc(self) -> datetime:
+        """The date that the board believes."""
+        return self.wall().utc
+
     def sleep(self, duration_s: float) -> None:
         """Let this much virtual time pass."""
         self.wait_until(self.now_s + max(0.0, duration_s), lambda: False)

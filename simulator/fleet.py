@@ -245,12 +245,11 @@ def _settings(folder: Path, options: FleetOptions) -> tuple[Config, bytes]:
                 certificate=str(folder / "certificate.pem"),
                 key=str(folder / KEY),
             ),
-            repository=replace(
-                config.repository,
+            repository=config.repository._replace(
                 urls=(options.repository,) if options.repository else config.repository.urls,
                 authority=authority,
             ),
-            timing=replace(config.timing, refresh_interval_min_s=options.refresh_interval_min_s),
+            timing=config.timing._replace(refresh_interval_min_s=options.refresh_interval_min_s),
         ),
         root_of_trust,
     )

@@ -9,15 +9,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from agent import journal as journals
-from agent.config import (
-    BrokerSettings,
-    Config,
-    DeviceSettings,
-    PathSettings,
-    RebootSettings,
-    RepositorySettings,
-    TimingSettings,
-)
+from agent.basics import DeviceSettings, PathSettings, RepositorySettings, TimingSettings
+from agent.config import BrokerSettings, Config, RebootSettings
 from agent.errors import StateError, UpdateError
 from agent.interfaces import Broker, Clock, Random, Repository, Scratch, World
 from agent.journal import Journal

@@ -17,8 +17,9 @@ from typing import Final
 from rich.console import Console
 from rich.text import Text
 
+from agent.basics import RepositorySettings
 from agent.board import parse_profile
-from agent.config import BrokerSettings, RepositorySettings
+from agent.config import BrokerSettings
 from agent.errors import UpdateError
 from agent.interfaces import Message
 from agent.linux.broker import MqttBroker

@@ -3,7 +3,7 @@
 import argparse
 
 from agent.commands.output import show
-from agent.commands.settings import read_config
+from agent.commands.settings import read_basics
 from agent.linux.courier.ends import Ends, ends_of
 from agent.linux.lock import StateLock
 
@@ -22,9 +22,9 @@ def run(options: argparse.Namespace) -> int:
 
     A glance comes first: most of the time it finds nothing, and then the rest is not even loaded.
     """
-    config = read_config(options.config)
-    with StateLock(config.paths.state):
-        ends = ends_of(config, options.config)
+    basics = read_basics(options.config)
+    with StateLock(basics.paths.state):
+        ends = ends_of(basics, options.config)
         if not ends.glance():
             return _serve(options, ends)
     show(options, {"ending": "resting"}, ["lockgate: resting"])

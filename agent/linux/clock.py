@@ -1,12 +1,12 @@
 """`Clock` on Linux: the kernel's clocks, and its word on whether the date has been set from outside."""
 
-import ctypes
+import os
 import time
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from agent.interfaces import WallTime
+if TYPE_CHECKING:  # a glance asks only for a date, and goes without what the rest of this needs
+    from agent.interfaces import WallTime
 
 TIMESYNC_MARKER: Final = "/run/systemd/timesync/synchronized"
 TIME_ERROR: Final = 5  # adjtimex(2): "the system clock is not synchronized to a reliable server"
@@ -27,10 +27,16 @@ class LinuxClock:
         """Seconds since boot; suspended time is not counted."""
         return time.monotonic()
 
-    def wall(self) -> WallTime:
+    def utc(self) -> datetime:
+        """The system's date, whoever set it."""
+        return datetime.now(UTC)
+
+    def wall(self) -> "WallTime":
         """The system's date."""
-        synchronised = Path(self._marker).exists() or kernel_is_synchronised()
-        return WallTime(utc=datetime.now(UTC), synchronised=synchronised)
+        from agent.interfaces import WallTime  # noqa: PLC0415  # see above
+
+        synchronised = os.access(self._marker, os.F_OK) or kernel_is_synchronised()
+        return WallTime(utc=self.utc(), synchronised=synchronised)
 
     def sleep(self, duration_s: float) -> None:
         """Sleep; a duration that has already passed is none."""
@@ -39,5 +45,7 @@ class LinuxClock:
 
 def kernel_is_synchronised() -> bool:
     """Whether adjtimex(2), asked without changing anything, vouches for the date."""
+    import ctypes  # noqa: PLC0415  # see above
+
     status = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(TIMEX_BYTES_MAX))
     return status not in (-1, TIME_ERROR)

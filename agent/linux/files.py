@@ -10,10 +10,10 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Final, Protocol
 
 from agent.errors import StateError
+from agent.linux.folders import make_private, parent_of
 from agent.strict import NAME
 
 CONTENT_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -69,9 +69,9 @@ class LinuxFiles:
     """Small files in one folder, which is created for its owner alone at the first write."""
 
     def __init__(self, folder: str, calls: Calls | None = None) -> None:
-        self._folder = Path(folder)
+        self._folder = os.path.normpath(folder)
         self._calls = calls or LinuxCalls()
-        self._durable_folders: set[Path] = set()
+        self._durable_folders: set[str] = set()
         self._settled: set[str] = set()
 
     def read(self, name: str) -> bytes | None:
@@ -146,13 +146,11 @@ class LinuxFiles:
         Syncing also what is already there covers a process that ended between creating a folder and
         syncing its parent.
         """
-        target = self._folder / part
+        target = f"{self._folder}/{part}" if part else self._folder
         if target in self._durable_folders:
             return
-        for folder in (*reversed(target.parents), target):
-            if not folder.is_dir():
-                folder.mkdir(mode=0o700)
-        for folder in {self._folder.parent, target.parent}:
+        make_private(target)
+        for folder in {parent_of(self._folder), parent_of(target)}:
             with _folder(folder, "") as descriptor:
                 self._calls.fsync(descriptor)
         self._durable_folders.add(target)
@@ -164,12 +162,12 @@ class LinuxFiles:
         except OSError as error:
             advice = ADVICE.get(error.errno or 0, "look into the folder as the system sees it")
             raise StateError(
-                f"cannot {verb} {self._folder / name}: {error.strerror or error}; {advice}"
+                f"cannot {verb} {self._folder}/{name}: {error.strerror or error}; {advice}"
             ) from error
 
 
 @contextmanager
-def _folder(base: Path, part: str) -> Iterator[int]:
+def _folder(base: str, part: str) -> Iterator[int]:
     """A descriptor of the folder; only `base` itself may be a symbolic link."""
     outer = os.open(base, FOLDER_FLAGS)
     try:

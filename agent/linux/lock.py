@@ -2,11 +2,11 @@
 
 import fcntl
 import os
-from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 from agent.errors import BusyError, StateError
+from agent.linux.folders import make_private
 
 PID_BYTES_MAX: Final = 20
 
@@ -15,7 +15,8 @@ class StateLock:
     """The right to write the state folder, as a context. Raises `BusyError` and `StateError`."""
 
     def __init__(self, folder: str) -> None:
-        self._path = Path(folder) / "lock"
+        self._folder = folder
+        self._path = f"{folder}/lock"
         self._descriptor: int | None = None
 
     def __enter__(self) -> Self:
@@ -34,7 +35,7 @@ class StateLock:
         """Take the lock now or not at all, and leave this process's number in it for others."""
         assert self._descriptor is None, "the lock is already ours"
         try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(self._folder)
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             descriptor = os.open(self._path, flags, 0o600)
             try:
@@ -60,7 +61,7 @@ class StateLock:
         except BlockingIOError:
             holder = os.pread(descriptor, PID_BYTES_MAX, 0).decode(errors="replace").strip()
             raise BusyError(
-                f"{self._path.parent} is in use by process {holder or 'unknown'}; "
+                f"{self._folder} is in use by process {holder or 'unknown'}; "
                 f"wait until it has finished, or stop the lockgate service first"
             ) from None
         os.ftruncate(descriptor, 0)

@@ -1,9 +1,11 @@
 """`Random` on Linux: the kernel's random numbers."""
 
 import os
-import random
+from typing import Final
 
-TOKEN_BYTES = 16
+TOKEN_BYTES: Final = 16
+CHANCE_BYTES: Final = 6
+"""48 bits, which a float holds exactly."""
 
 
 class LinuxRandom:
@@ -11,7 +13,8 @@ class LinuxRandom:
 
     def uniform(self, low: float, high: float) -> float:
         """A number between low and high."""
-        return random.SystemRandom().uniform(low, high)
+        chance = int.from_bytes(os.urandom(CHANCE_BYTES), "big") / 256**CHANCE_BYTES
+        return low + (high - low) * chance
 
     def token(self) -> str:
         """32 hexadecimal digits that nobody can guess."""

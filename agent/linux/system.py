@@ -7,7 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from agent.config import PathSettings, RebootSettings
+from agent.basics import PathSettings
+from agent.config import RebootSettings
 from agent.errors import BootControlError
 from agent.interfaces import CheckResult, Conditions, SystemFacts
 from agent.linux.child import run_bounded

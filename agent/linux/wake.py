@@ -5,12 +5,13 @@ business of its permissions and those of the runtime folder. A service manager m
 that a datagram starts the service (sd_listen_fds(3)).
 """
 
+import os
 import socket
 from contextlib import suppress
-from pathlib import Path
 from typing import Final
 
 from agent.errors import StateError
+from agent.linux.folders import make_private, parent_of
 
 WAKE_SOCKET: Final = "wake"
 DATAGRAMS_MAX: Final = 64  # the kernel queues about ten
@@ -20,7 +21,7 @@ class Waker:
     """The receiving end, for the wait of the service. Raises `StateError`."""
 
     def __init__(self, path: str, passed: tuple[int, ...] = ()) -> None:
-        self._path = Path(path)
+        self._path = path
         self._passed = passed
         self._socket: socket.socket | None = None
 
@@ -51,7 +52,7 @@ class Waker:
             self._socket.close()
             self._socket = None
             if not self._passed:
-                self._path.unlink(missing_ok=True)
+                _unlink(self._path)
 
     @staticmethod
     def send(path: str) -> bool:
@@ -72,11 +73,10 @@ class Waker:
             return given
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with suppress(FileNotFoundError):
-                self._path.unlink()
-            listener.bind(str(self._path))
-            self._path.chmod(0o600)
+            make_private(parent_of(self._path))
+            _unlink(self._path)
+            listener.bind(self._path)
+            os.chmod(self._path, 0o600)
         except OSError as error:
             listener.close()
             raise StateError(
@@ -84,3 +84,8 @@ class Waker:
                 f"paths.runtime must be a short path in memory that lockgate may write"
             ) from error
         return listener
+
+
+def _unlink(path: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(path)

@@ -199,7 +199,7 @@ def _make_device(
     images, older = (make_images(plan.board, number, Behaviour.HEALTHY) for number in (1, 0))
     factory = Factory(PART_BYTES, images, standby=older)
     config = make_config(device_plan.name, operator.fleet, profile.name)
-    timing = replace(config.timing, check_every_s=plan.check_every_s, retry_max_s=RETRY_MAX_S)
+    timing = config.timing._replace(check_every_s=plan.check_every_s, retry_max_s=RETRY_MAX_S)
     return DeviceSimulation(
         board=make_board(profile, factory, seed=plan.seed),
         config=replace(config, timing=timing),

@@ -7,18 +7,11 @@ from typing import Final
 import pytest
 
 from agent import floor
+from agent.basics import DeviceSettings, PathSettings, RepositorySettings, TimingSettings
 from agent.board import BoardProfile, Check, ConfirmSettings, SlotName, TrybootSettings
 from agent.board import Slot as SlotParts
 from agent.boot import BootControl
-from agent.config import (
-    BrokerSettings,
-    Config,
-    DeviceSettings,
-    PathSettings,
-    RebootSettings,
-    RepositorySettings,
-    TimingSettings,
-)
+from agent.config import BrokerSettings, Config, RebootSettings
 from agent.device import Device
 from agent.errors import UpdateError
 from agent.interfaces import Broker, Repository, SystemFacts, World

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.agenda import Agenda
-from agent.config import TimingSettings
+from agent.basics import TimingSettings
 from simulator.clock import SimulatedClock
 from simulator.random import SimulatedRandom
 from tests.core.samples import NOON

@@ -1,11 +1,12 @@
 """What a glance settles, and what it leaves to the whole agent without taking anything away."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 import pytest
 
+from agent.basics import Basics
 from agent.errors import FetchError, NotFoundError
 from agent.glance import Glance
 from agent.interfaces import ByteStream, Message
@@ -80,17 +81,18 @@ class Bench:
         looked = Looked(seen_at=START, next_root=4, expires=LATER, until=None)
         outlook = Outlook(digest(TIMESTAMP), digest(JOURNAL), looked)
         self.memory = Memory("boot-1", 90_000_000, 0, 0, "nothing for it", outlook)
-        fleet = replace(CONFIG.device, fleet="harbour")
-        self.config = replace(CONFIG, device=fleet)
+        device = CONFIG.device._replace(fleet="harbour")
+        self.basics = Basics(device, CONFIG.repository, CONFIG.paths, CONFIG.timing)
 
     def look(self) -> Memory | None:
-        glance = Glance(self.config, self.clock, SimulatedRandom(1), self.files)
+        glance = Glance(self.basics, self.clock, SimulatedRandom(1), self.files)
         return glance.look(self.memory, self.inbox, self.repository)
 
-    def change_looked(self, **changes: object) -> None:
+    def change_looked(self, **dates: datetime) -> None:
         assert self.memory.outlook is not None
-        looked = replace(self.memory.outlook.looked, **changes)  # type: ignore[arg-type]  # by name
-        self.memory = replace(self.memory, outlook=replace(self.memory.outlook, looked=looked))
+        looked = self.memory.outlook.looked._replace(**dates)  # type: ignore[arg-type]  # by name
+        outlook = self.memory.outlook._replace(looked=looked)
+        self.memory = self.memory._replace(outlook=outlook)
 
 
 def test_a_notice_about_nothing_new_costs_two_small_requests() -> None:
@@ -114,7 +116,7 @@ def test_the_next_check_comes_when_the_decision_may_be_another_one() -> None:
 
 def test_a_notice_that_spreads_the_fleet_is_waited_out_first() -> None:
     bench = Bench()
-    bench.inbox.messages = [replace(NOTICE, content=b'{"schema": 1, "spread_s": 21600}')]
+    bench.inbox.messages = [NOTICE._replace(content=b'{"schema": 1, "spread_s": 21600}')]
     found = bench.look()
     assert found is not None
     assert not bench.repository.asked
@@ -139,7 +141,7 @@ CHANGES: dict[str, Callable[[Bench], object]] = {
     "a phase begins": lambda bench: bench.change_looked(until=START + timedelta(minutes=59)),
     "no session": lambda bench: setattr(bench.inbox, "connected", False),
     "no network": lambda bench: setattr(bench.repository, "failing", True),
-    "nothing known": lambda bench: setattr(bench, "memory", replace(bench.memory, outlook=None)),
+    "nothing known": lambda bench: setattr(bench, "memory", bench.memory._replace(outlook=None)),
 }
 
 
@@ -169,6 +171,6 @@ def test_what_is_remembered_is_read_back_in_the_same_boot_alone() -> None:
     until = START + timedelta(days=1)
     outlook = memory.outlook
     assert outlook is not None
-    outlook = replace(outlook, looked=replace(outlook.looked, until=until))
-    memory = replace(memory, outlook=outlook, checked_ms=-1)
+    outlook = outlook._replace(looked=outlook.looked._replace(until=until))
+    memory = memory._replace(outlook=outlook, checked_ms=-1)
     assert parse_memory(encode_memory(memory), "boot-1") == memory

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import PathSettings, RebootSettings
+from agent.basics import PathSettings
+from agent.config import RebootSettings
 from agent.linux.conditions import read_link, read_memory, read_temperature
 from agent.linux.system import LinuxSystem
 
@@ -76,7 +77,8 @@ def test_making_way_lowers_both_priorities_and_is_taken_back() -> None:
     """In a process of its own, since it changes one."""
     program = """
 import os, subprocess, sys
-from agent.config import PathSettings, RebootSettings
+from agent.basics import PathSettings
+from agent.config import RebootSettings
 from agent.linux.system import LinuxSystem
 def io(): return subprocess.check_output(["ionice", "-p", str(os.getpid())], text=True).strip()
 system = LinuxSystem(PathSettings("", "", "/proc", ""), RebootSettings(("true",)))

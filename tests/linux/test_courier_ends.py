@@ -13,14 +13,14 @@ from agent.interfaces import Message
 from agent.linux.courier import frames
 from agent.linux.courier.broker import CourierBroker
 from agent.linux.courier.fetching import STREAMS_MAX, Fetching, Stream
-from agent.linux.courier.frames import FRAME_BYTES_MAX, Failure, FrameError, Post, Range
+from agent.linux.courier.frames import FRAME_BYTES_MAX, Failure, FrameError, Range
 from agent.linux.courier.line import Line
 from agent.linux.courier.repository import CourierRepository
 from agent.linux.wake import Waker
 
 TOPIC = "lockgate/harbour/notice"
 WILL = Message("lockgate/harbour/lock-1/presence", b"offline", retain=True)
-NOTICE = frames.encode_post(frames.MESSAGE, Post(TOPIC, b"look", retain=False))
+NOTICE = frames.encode_message(frames.MESSAGE, Message(TOPIC, b"look", retain=False))
 
 
 @contextmanager
@@ -64,7 +64,7 @@ def test_a_session_that_is_there_already_is_taken_over(tmp_path: Path, waker: Wa
         broker.publish(WILL)
         assert broker.next_message(5) == Message(TOPIC, b"look", retain=False)
         broker.detach()
-    assert frames.parse_post(heard[0][1:]) == Post(WILL.topic, WILL.content, WILL.retain)
+    assert frames.parse_message(heard[0][1:]) == Message(WILL.topic, WILL.content, WILL.retain)
 
 
 def test_a_message_that_comes_while_the_agent_would_rest_keeps_it_awake(

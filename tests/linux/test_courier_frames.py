@@ -8,13 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.linux.courier import frames
-from agent.linux.courier.frames import Failure, FrameError, Post, Range, Rest, Standing
+from agent.linux.courier.frames import Failure, FrameError, Range, Rest, Standing
 from agent.linux.courier.orders import Orders, from_words, to_words
+from agent.message import Message
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
-POST = st.builds(Post, TEXT, st.binary(max_size=500), st.booleans())
+POST = st.builds(Message, TEXT, st.binary(max_size=500), st.booleans())
 PARSERS: tuple[Callable[[bytes], object], ...] = (
-    frames.parse_post,
+    frames.parse_message,
     frames.parse_standing,
     frames.parse_rest,
     frames.parse_sentence,
@@ -33,8 +34,8 @@ def test_no_bytes_are_more_than_a_frame_error(content: bytes) -> None:
 
 
 @given(POST, st.lists(TEXT, max_size=5))
-def test_messages_and_orders_arrive_as_they_were(post: Post, topics: list[str]) -> None:
-    assert frames.parse_post(frames.encode_post(frames.MESSAGE, post)[1:]) == post
+def test_messages_and_orders_arrive_as_they_were(post: Message, topics: list[str]) -> None:
+    assert frames.parse_message(frames.encode_message(frames.MESSAGE, post)[1:]) == post
     standing = Standing(tuple(topics), post)
     assert frames.parse_standing(frames.encode_standing(standing)[1:]) == standing
 

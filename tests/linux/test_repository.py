@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import RepositorySettings
+from agent.basics import RepositorySettings
 from agent.errors import FetchError, NotFoundError, UntrustedServerError
 from agent.linux.repository import FetchLimits, HttpsRepository
 from tests.linux.authority import Authority

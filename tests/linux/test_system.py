@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import PathSettings, RebootSettings
+from agent.basics import PathSettings
+from agent.config import RebootSettings
 from agent.errors import BootControlError
 from agent.linux.child import last_line
 from agent.linux.system import LinuxSystem, reboot_command

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from agent.basics import PathSettings, TimingSettings
 from agent.board import BoardProfile, Check, Slot, TrybootSettings, UbootSettings
-from agent.config import Config, PathSettings, RebootSettings, TimingSettings
+from agent.config import Config, RebootSettings
 from agent.errors import BrokerError, NotFoundError, UpdateError
 from agent.interfaces import Files, Message, World
 from agent.linux.files import LinuxFiles

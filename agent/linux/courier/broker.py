@@ -9,11 +9,11 @@ import time
 from typing import Final
 
 from agent.errors import BrokerError
-from agent.interfaces import Message
 from agent.linux.courier import frames
-from agent.linux.courier.frames import FrameError, Post, Rest, Standing
+from agent.linux.courier.frames import FrameError, Rest, Standing
 from agent.linux.courier.line import Line, dial
 from agent.linux.wake import Waker
+from agent.message import Message
 
 ATTACH_TIMEOUT_S: Final = 30.0  # the courier may be busy with a broker that does not answer
 CONNECT_TIMEOUT_S: Final = 50.0  # two versions of MQTT, each with its own deadlines
@@ -54,7 +54,7 @@ class CourierBroker:
     def connect(self, subscriptions: tuple[str, ...], will: Message) -> None:
         """Have a session opened, now and whenever it is lost while the agent rests."""
         self.attach()
-        standing = Standing(subscriptions, _post(will))
+        standing = Standing(subscriptions, will)
         self._say(frames.encode_standing(standing))
         self._ordered = True
         try:
@@ -86,7 +86,7 @@ class CourierBroker:
         """Hand a message to the courier."""
         if not self._connected:
             raise BrokerError("no session with the broker; nothing was published")
-        self._say(frames.encode_post(frames.PUBLISH, _post(message)))
+        self._say(frames.encode_message(frames.PUBLISH, message))
 
     def close(self) -> None:
         """End the session, if there is one, with a goodbye."""
@@ -150,9 +150,9 @@ class CourierBroker:
             case frames.DOWN:
                 self._connected = False
             case frames.MESSAGE:
-                post = frames.parse_post(content)
+                message = frames.parse_message(content)
                 if len(self._inbox) < INBOX_MAX:
-                    self._inbox.append(Message(post.topic, post.content, post.retain))
+                    self._inbox.append(message)
             case frames.REFUSED | frames.RESTING:
                 pass  # said to whoever waits for it
             case _:
@@ -187,7 +187,3 @@ class CourierBroker:
         if self._line is not None:
             self._line.close()
             self._line = None
-
-
-def _post(message: Message) -> Post:
-    return Post(message.topic, message.content, message.retain)

@@ -2,11 +2,9 @@
 
 import hashlib
 import os
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
-from agent.config import Config
+from agent.basics import Basics
 from agent.glance import Glance
 from agent.linux.clock import LinuxClock
 from agent.linux.courier.broker import CourierBroker
@@ -21,11 +19,10 @@ from agent.rest import encode_memory, parse_memory
 BOOT_ID: Final = "sys/kernel/random/boot_id"
 
 
-@dataclass(frozen=True, slots=True)
-class Ends:
+class Ends(NamedTuple):
     """What an agent has instead of a network."""
 
-    config: Config
+    basics: Basics
     broker: CourierBroker
     repository: CourierRepository
     rest: CourierRest
@@ -36,8 +33,8 @@ class Ends:
         memory = parse_memory(self.rest.remembered(), self._boot_id())
         if memory is None:
             return False
-        files = LinuxFiles(self.config.paths.state)
-        glance = Glance(self.config, LinuxClock(), LinuxRandom(), files)
+        files = LinuxFiles(self.basics.paths.state)
+        glance = Glance(self.basics, LinuxClock(), LinuxRandom(), files)
         found = glance.look(memory, self.broker, self.repository)
         if found is None:
             return False
@@ -46,27 +43,24 @@ class Ends:
         return self.rest.rest(max(0.0, wake_after_s), on_session=False, memory=content)
 
     def _boot_id(self) -> str:
-        try:
-            content = Path(self.config.paths.process, BOOT_ID).read_bytes()
-        except OSError:
-            return ""  # what is wrong there is said by the whole agent
+        content = _read(f"{self.basics.paths.process}/{BOOT_ID}")
         return content.decode(errors="replace").strip()
 
 
-def ends_of(config: Config, settings: str) -> Ends:
+def ends_of(basics: Basics, settings: str) -> Ends:
     """For the settings at this path; what is remembered from other settings is forgotten."""
-    runtime = config.paths.runtime
+    runtime = basics.paths.runtime
     waker = Waker(f"{runtime}/{WAKE_SOCKET}", passed(os.environ))
     broker = CourierBroker(f"{runtime}/{SESSION}", waker)
-    servers = len(config.repository.urls)
+    servers = len(basics.repository.urls)
     return Ends(
-        config=config,
+        basics=basics,
         broker=broker,
         repository=CourierRepository(f"{runtime}/{FETCHES}", servers),
         rest=CourierRest(
             broker,
             LinuxFiles(runtime),
-            _digest(settings, config.device.profile, config.paths.root_of_trust),
+            _digest(settings, basics.device.profile, basics.paths.root_of_trust),
         ),
     )
 
@@ -75,9 +69,14 @@ def _digest(*paths: str) -> bytes:
     """One hash over these files, as far as they can be read."""
     found = hashlib.sha256()
     for path in paths:
-        try:
-            content = Path(path).read_bytes()
-        except OSError:
-            content = b""
-        found.update(hashlib.sha256(content).digest())
+        found.update(hashlib.sha256(_read(path)).digest())
     return found.hexdigest().encode()
+
+
+def _read(path: str) -> bytes:
+    """What is in a file; nothing when it cannot be read, which the whole agent says."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return b""

@@ -21,6 +21,8 @@ A message is retain u8, topic, content. Whatever else comes raises `FrameError`.
 import struct
 from typing import Final, NamedTuple, NoReturn
 
+from agent.message import Message
+
 FRAME_BYTES_MAX: Final = 80 * 1024
 """More than the longest MQTT packet, or the longest piece of a file, with what stands before it."""
 PIECE_BYTES_MAX: Final = 64 * 1024
@@ -43,19 +45,11 @@ class FrameError(ValueError):
     """The other end does not say what it may say here."""
 
 
-class Post(NamedTuple):
-    """A message on its way through the courier."""
-
-    topic: str
-    content: bytes
-    retain: bool
-
-
 class Standing(NamedTuple):
     """What the courier opens a session with, again and again if it must."""
 
     subscriptions: tuple[str, ...]
-    will: Post
+    will: Message
 
 
 class Rest(NamedTuple):
@@ -82,15 +76,15 @@ class Failure(NamedTuple):
     sentence: str
 
 
-def encode_post(kind: bytes, message: Post) -> bytes:
+def encode_message(kind: bytes, message: Message) -> bytes:
     """A frame with one message."""
     return kind + _post(message)
 
 
-def parse_post(content: bytes) -> Post:
+def parse_message(content: bytes) -> Message:
     """The message in a frame."""
     topic, place = _text(content, 1)
-    return Post(topic, content[place:], bool(_flag(content, 0)))
+    return Message(topic, content[place:], bool(_flag(content, 0)))
 
 
 def encode_standing(standing: Standing) -> bytes:
@@ -106,7 +100,7 @@ def parse_standing(content: bytes) -> Standing:
     for _ in range(count):
         topic, place = _text(content, place)
         topics.append(topic)
-    return Standing(tuple(topics), parse_post(content[place:]))
+    return Standing(tuple(topics), parse_message(content[place:]))
 
 
 def encode_rest(rest: Rest) -> bytes:
@@ -190,7 +184,7 @@ def parse_failure(content: bytes) -> Failure:
     return Failure(stream, code, parse_sentence(rest[place:]))
 
 
-def _post(message: Post) -> bytes:
+def _post(message: Message) -> bytes:
     return bytes((message.retain,)) + _counted(message.topic) + message.content
 
 

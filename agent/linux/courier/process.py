@@ -16,12 +16,13 @@ from typing import Final
 from agent.errors import BrokerError
 from agent.linux.courier import frames
 from agent.linux.courier.children import Children
-from agent.linux.courier.frames import FrameError, Post, Rest, Standing
+from agent.linux.courier.frames import FrameError, Rest, Standing
 from agent.linux.courier.line import Line
 from agent.linux.courier.orders import Orders
 from agent.linux.mqtt import events
 from agent.linux.mqtt_packets import Publication
 from agent.linux.mqtt_session import MqttSession
+from agent.message import Message
 
 RETAINED_MAX: Final = 8
 FRAMES_PER_TURN_MAX: Final = 64
@@ -49,7 +50,7 @@ class Courier:
         self._line: Line | None = None
         self._rest: Rest | None = None
         self._standing: Standing | None = None
-        self._retained: dict[str, Post] = {}
+        self._retained: dict[str, Message] = {}
         self._detached_s = -ATTACH_S
         self._start_s: float | None = 0.0  # a courier that begins knows nothing: the agent does
         self._alarm_s: float | None = None
@@ -190,7 +191,7 @@ class Courier:
                 self._retained.clear()  # what was said of an older session
                 self._tell(self._connected())
             case frames.PUBLISH:
-                self._publish(frames.parse_post(content))
+                self._publish(frames.parse_message(content))
             case frames.GOODBYE:
                 self._say_goodbye()
             case frames.REST:
@@ -210,8 +211,8 @@ class Courier:
                 return
             message = inbox.take()
             assert message is not None, "counted"
-            post = Post(message.topic, message.content, message.retain)
-            if not self._tell(frames.encode_post(frames.MESSAGE, post)):
+            post = Message(message.topic, message.content, message.retain)
+            if not self._tell(frames.encode_message(frames.MESSAGE, post)):
                 inbox.put(message)
 
     def _tend_session(self) -> None:
@@ -267,7 +268,7 @@ class Courier:
         if self._rest is not None and self._rest.on_session:
             self._start_s = 0.0
 
-    def _publish(self, post: Post) -> None:
+    def _publish(self, post: Message) -> None:
         if post.retain:
             if self._session.connected and self._retained.get(post.topic) == post:
                 return  # the broker has it
@@ -276,7 +277,7 @@ class Courier:
                 self._retained[post.topic] = post
         self._send(post)
 
-    def _send(self, post: Post) -> None:
+    def _send(self, post: Message) -> None:
         try:
             self._session.publish(Publication(post.topic, post.content, post.retain))
         except BrokerError as error:

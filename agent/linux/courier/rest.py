@@ -1,11 +1,13 @@
 """`Rest` with a courier: it starts the agent again; what is remembered is a file in memory."""
 
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from agent.errors import BrokerError
-from agent.interfaces import Files
 from agent.linux.courier.broker import CourierBroker
+
+if TYPE_CHECKING:  # loading all of the seams takes as long as a glance
+    from agent.interfaces import Files
 
 FILE: Final = "rest.json"
 
@@ -13,7 +15,7 @@ FILE: Final = "rest.json"
 class CourierRest:
     """Raises `BrokerError` and `StateError`. What other settings left is not remembered."""
 
-    def __init__(self, broker: CourierBroker, files: Files, settings: bytes) -> None:
+    def __init__(self, broker: CourierBroker, files: "Files", settings: bytes) -> None:
         self._broker = broker
         self._files = files
         self._settings = settings

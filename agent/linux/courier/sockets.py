@@ -8,10 +8,10 @@ import os
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Final
 
 from agent.errors import BusyError, StateError
+from agent.linux.folders import make_private, parent_of
 
 SESSION: Final = "courier"
 FETCHES: Final = "fetches"
@@ -38,24 +38,23 @@ def listen(runtime: str, environment: Mapping[str, str]) -> tuple[int, int]:
     if len(found) == 2:
         session, fetches = found
     else:
-        folder = Path(runtime)
-        session, fetches = _made(folder / SESSION), _made(folder / FETCHES)
+        session, fetches = _made(f"{runtime}/{SESSION}"), _made(f"{runtime}/{FETCHES}")
     for descriptor in (session, fetches):
         os.set_inheritable(descriptor, True)
     return session, fetches
 
 
-def _made(path: Path) -> int:
+def _made(path: str) -> int:
     """A socket for this user alone; the path is taken over from a courier that was killed."""
-    if answers(str(path)):
+    if answers(path):
         raise BusyError(f"{path} is in use by another courier; stop that one first")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(parent_of(path))
         with suppress(FileNotFoundError):
-            path.unlink()
-        listener.bind(str(path))
-        path.chmod(0o600)
+            os.unlink(path)
+        listener.bind(path)
+        os.chmod(path, 0o600)
         listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
