@@ -55,15 +55,20 @@ class LinuxBlockDevice:
         return content
 
     def write(self, offset: int, content: bytes) -> None:
-        """Hand bytes to the kernel; a cut before the next flush may lose any part of them."""
+        """Hand bytes to the kernel; a cut before the next flush may lose any part of them.
+
+        The medium begins to take them at once, while the next bytes are made, so that a flush waits for less:
+        of pages that are not written yet this advice makes the kernel begin to write (mm/fadvise.c).
+        """
         self._check_bounds("write", offset, len(content))
-        rest = memoryview(content)
+        start, rest = offset, memoryview(content)
         with self._translated("write"):
             descriptor = self._for_writing()
             while rest:
                 count = os.pwrite(descriptor, rest, offset)
                 offset += count
                 rest = rest[count:]
+            os.posix_fadvise(descriptor, start, len(content), os.POSIX_FADV_DONTNEED)
 
     def flush(self) -> None:
         """Sync, then forget the cache; also when this process wrote nothing.
