@@ -89,7 +89,10 @@ def our_settings(name: str, port: str) -> ChipSettings:
         case _:
             pem = f"-----BEGIN PUBLIC KEY-----\n{public_line()}\n-----END PUBLIC KEY-----\n"
             key = load_public_key(pem.encode(), "the simulator's key")
-            protocol = McumgrSettings(Way.APPLICATION, (key,), LineSettings(BAUD))
+            under_way = 2 if name == "smp-ahead" else 1
+            protocol = McumgrSettings(
+                Way.APPLICATION, (key,), LineSettings(BAUD), requests_under_way=under_way
+            )
     return ChipSettings(port, protocol, NoEntry(), ImageFormat.RAW, start, allow_fragile=False)
 
 
@@ -144,7 +147,11 @@ def _smp_cases(buffer_bytes: int, image: bytes) -> list[Case]:
     smpmgr = (str(PROGRAMS / "smpmgr"), "--port", "{port}", "--baudrate", str(BAUD), "image")
     others = ((*smpmgr, "upload", "{image}"), (*smpmgr, "state-read"))
     chip = f"MCUboot, {buffer_bytes}"
-    return [Case(chip, "smpmgr", make, image, others), _ours(chip, "smp", make, image)]
+    return [
+        Case(chip, "smpmgr", make, image, others),
+        _ours(chip, "smp", make, image),
+        _ours(f"{buffer_bytes}, two ahead", "smp-ahead", make, image),
+    ]
 
 
 def _stm32() -> BenchChip:

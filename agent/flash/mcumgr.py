@@ -38,8 +38,8 @@ from agent.flash.smp import RESET, SmpClient, SmpSettings, Traffic
 from agent.flash.smp_images import (
     SlotState,
     Upload,
-    buffer_bytes,
     list_images,
+    server_buffers,
     set_confirmed,
     set_trial,
     wait_for_images,
@@ -65,8 +65,10 @@ class McumgrSettings:
 
     `image` is MCUboot's image number, for chips with several; in recovery it is the slot to upload
     to as the bootloader counts them, 0 for its own choice, which is the first slot.
-    `buffer_bytes` is used for servers that do not tell their own. `answers_after_start` says that an
-    application started from recovery speaks SMP on the same line, so that its hash can be asked.
+    `buffer_bytes` is used for servers that do not tell their own. So many requests of an upload as
+    `requests_under_way` are sent before the first is answered, if the server has the buffers.
+    `answers_after_start` says that an application started from recovery speaks SMP on the same line, so
+    that its hash can be asked.
     `recovery` is what a power cut during serial recovery leaves: `rom` where wires enter it.
     For `quiet_s` after a reset nothing is sent: a bootloader that waits a moment for a request would
     take one as the wish to stay. The answer after it may take `reboot_s`, with the swap of all pages.
@@ -78,6 +80,7 @@ class McumgrSettings:
     image: int = 0
     security_counter_min: int = 0
     buffer_bytes: int = 384
+    requests_under_way: int = 1
     answers_after_start: bool = True
     recovery: Recovery = Recovery.FRAGILE
     answer_s: float = 2.0
@@ -153,14 +156,16 @@ class McumgrFlasher:
                 return  # a cut came between the mark and the reset
             self._settle()
         content = plan.writes[0].content
-        room_bytes = buffer_bytes(self._client, self._settings.buffer_bytes)
-        on_the_wire_s = LINE_BITS_PER_BYTE * room_bytes / self._settings.line.baud
+        buffers = server_buffers(self._client, self._settings.buffer_bytes)
+        under_way = buffers.requests_under_way(self._settings.requests_under_way)
+        on_the_wire_s = LINE_BITS_PER_BYTE * buffers.size_bytes / self._settings.line.baud
         upload = Upload(
             content=content,
             image=self._settings.image,
-            buffer_bytes=room_bytes,
+            buffer_bytes=buffers.size_bytes,
             erase_s=self._settings.erase_s + on_the_wire_s,
-            answer_s=self._settings.answer_s + on_the_wire_s,
+            answer_s=self._settings.answer_s + under_way * on_the_wire_s,
+            under_way=under_way,
         )
         upload.run(
             self._client,

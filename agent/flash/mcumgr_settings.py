@@ -5,7 +5,7 @@ from typing import Final
 from agent.errors import ConfigError
 from agent.flash.mcuboot_image import PublicKey, load_public_key
 from agent.flash.mcumgr import McumgrSettings, Way
-from agent.flash.smp_images import BUFFER_BYTES_MAX, BUFFER_BYTES_MIN
+from agent.flash.smp_images import BUFFER_BYTES_MAX, BUFFER_BYTES_MIN, UNDER_WAY_MAX
 from agent.interfaces import LineSettings
 from agent.strict import Fields
 
@@ -32,6 +32,7 @@ def parse_mcumgr(fields: Fields) -> McumgrSettings:
         buffer_bytes=fields.integer(
             "buffer_bytes", BUFFER_BYTES_MIN, BUFFER_BYTES_MAX, default=384
         ),
+        requests_under_way=fields.integer("requests_under_way", 1, UNDER_WAY_MAX, default=1),
         answers_after_start=answers,
         quiet_s=fields.integer("quiet_s", 1, 60, default=1),
         reboot_s=fields.integer("reboot_s", 5, 600, default=60),

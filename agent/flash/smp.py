@@ -13,7 +13,7 @@ protocol, which every server and every MCUboot understands.
 import base64
 import binascii
 import struct
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
@@ -33,6 +33,7 @@ HEADER: Final = struct.Struct(">BBHHBB")
 FRAME_OVERHEAD_BYTES: Final = 4
 """Length and CRC, which a server's buffer holds together with the message."""
 NOISE_LINES_MAX: Final = 64
+SEQUENCES: Final = 256
 
 
 class Operation(IntEnum):
@@ -92,10 +93,14 @@ class SmpSettings:
 
 @dataclass(slots=True)
 class Traffic:
-    """What went over the line, for progress and for time against the wire's own minimum."""
+    """What went over the line, for progress and for time against the wire's own minimum.
+
+    `fallbacks` counts how often sending ahead of the answers was given up.
+    """
 
     round_trips: int = 0
     resends: int = 0
+    fallbacks: int = 0
     sent_bytes: int = 0
     received_bytes: int = 0
 
@@ -158,10 +163,11 @@ def _unbase64(text: bytes) -> bytes | None:
 
 
 class SmpClient:
-    """One conversation with one server, a request at a time. Raises `FlashLineError`, `SmpRefusal`.
+    """One conversation with one server. Raises `FlashLineError`, `SmpRefusal`.
 
-    A request that stays without an answer is sent again as it was, with the same sequence number, so
-    that a late answer to the first is as good as one to the second.
+    `request` waits for its answer: a request that stays without one is sent again as it was, with the
+    same sequence number, so that a late answer to the first is as good as one to the second. With `send`
+    and `receive` several are on their way; what is not answered there is the caller's to settle.
     """
 
     def __init__(self, line: SerialLine, settings: SmpSettings) -> None:
@@ -179,20 +185,16 @@ class SmpClient:
         attempts_max: int | None = None,
     ) -> dict[str, Value]:
         """The body of the server's answer, which reported no error."""
-        self._sequence = (self._sequence + 1) % 256
-        content = encode(body)
-        head = (command.operation, 0, len(content), command.group, self._sequence, command.number)
-        packet = encode_packet(HEADER.pack(*head) + content)
+        packet = self._next_packet(command, body)
         attempts = attempts_max or self._settings.attempts_max
         self.traffic.round_trips += 1
         for attempt in range(attempts):
             self.traffic.resends += attempt > 0
-            self.traffic.sent_bytes += len(packet)
             self._line.discard_input()
-            self._line.write(packet)
-            answer = self._answer(command, answer_s or self._settings.answer_s)
+            self._put(packet)
+            wait_s = answer_s or self._settings.answer_s
+            answer = self.receive(command, (self._sequence,), wait_s)
             if answer is not None:
-                _check_reason(command, answer)
                 return answer
         raise FlashLineError(
             f"an answer of the SMP server to group {command.group} command {command.number} was "
@@ -200,11 +202,21 @@ class SmpClient:
             "that the buffer size in the settings is not above the server's"
         )
 
-    def _answer(self, command: Command, answer_s: float) -> dict[str, Value] | None:
-        """The matching answer; None when the time is up.
+    def send(self, command: Command, body: Mapping[str, object]) -> int:
+        """Put a request on its way behind those before it; the number that its answer will have."""
+        packet = self._next_packet(command, body)
+        self.traffic.round_trips += 1
+        self._put(packet)
+        return self._sequence
 
-        Each line that is not the answer's takes its share of the time away, so that a chip that
-        talks without end is left after a bounded time although no clock is asked.
+    def receive(
+        self, command: Command, sequences: Collection[int], answer_s: float
+    ) -> dict[str, Value] | None:
+        """The first answer to one of these requests; None when the time is up.
+
+        Answers to any others are passed over: they are late, or somebody else's. Each line that is not
+        the answer's takes its share of the time away, so that a chip that talks without end is left
+        after a bounded time although no clock is asked.
         """
         reader = PacketReader()
         left_s = answer_s
@@ -215,26 +227,39 @@ class SmpClient:
                 return None
             used, message = reader.line(line)
             if message is not None:
-                answer = self._matching(command, message)
+                answer = _matching(command, sequences, message)
                 if answer is not None:
+                    _check_reason(command, answer)
                     return answer
             if not used:
                 left_s -= answer_s / NOISE_LINES_MAX
         return None
 
-    def _matching(self, command: Command, message: bytes) -> dict[str, Value] | None:
-        operation, _, length_bytes, group, sequence, number = HEADER.unpack_from(message)
-        found = (operation & 0x07, group, sequence, number)
-        if found != (command.operation + 1, command.group, self._sequence, command.number):
-            return None
-        content = message[HEADER.size :]
-        if length_bytes != len(content):
-            return None
-        try:
-            body = decode(content)
-        except FlashLineError:  # damage that the CRC did not show: as good as no answer
-            return None
-        return body if isinstance(body, dict) else None
+    def _next_packet(self, command: Command, body: Mapping[str, object]) -> bytes:
+        self._sequence = (self._sequence + 1) % SEQUENCES
+        content = encode(body)
+        head = (command.operation, 0, len(content), command.group, self._sequence, command.number)
+        return encode_packet(HEADER.pack(*head) + content)
+
+    def _put(self, packet: bytes) -> None:
+        self.traffic.sent_bytes += len(packet)
+        self._line.write(packet)
+
+
+def _matching(
+    command: Command, sequences: Collection[int], message: bytes
+) -> dict[str, Value] | None:
+    operation, _, length_bytes, group, sequence, number = HEADER.unpack_from(message)
+    if (operation & 0x07, group, number) != (command.operation + 1, command.group, command.number):
+        return None
+    content = message[HEADER.size :]
+    if sequence not in sequences or length_bytes != len(content):
+        return None
+    try:
+        body = decode(content)
+    except FlashLineError:  # damage that the CRC did not show: as good as no answer
+        return None
+    return body if isinstance(body, dict) else None
 
 
 def _check_reason(command: Command, answer: Mapping[str, Value]) -> None:

@@ -4,6 +4,7 @@ Source: Zephyr's "Image Management" group; MCUboot's `boot_serial.c` for serial 
 """
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -24,6 +25,11 @@ from agent.flash.smp import (
 
 BUFFER_BYTES_MIN: Final = 128
 BUFFER_BYTES_MAX: Final = 8192
+UNDER_WAY_MAX: Final = 8
+"""Requests of an upload before the first is answered; two fill any line that is slower than its answers."""
+ALONE_REQUESTS: Final = 8
+"""So many go one at a time after the first loss among several, twice as many after each further one."""
+NO_MEMORY: Final = 2
 SETBACKS_MAX: Final = 16
 """How often a server may ask for what it was already sent: after a restart, or when its buffer drops."""
 SLOTS_MAX: Final = 16
@@ -49,18 +55,34 @@ class SlotState:
     permanent: bool
 
 
-def buffer_bytes(client: SmpClient, default_bytes: int) -> int:
-    """The server's receive buffer; the default for a server that does not know the question."""
+@dataclass(frozen=True, slots=True)
+class Buffers:
+    """Where a server keeps requests and answers: how large one is, and how many there are."""
+
+    size_bytes: int
+    count: int
+
+    def requests_under_way(self, wanted: int) -> int:
+        """How many requests may be on their way: the answer to one of them needs a buffer too.
+
+        A server without a free one loses what comes, and some in the field stop altogether.
+        """
+        return max(1, min(wanted, self.count - 1))
+
+
+def server_buffers(client: SmpClient, default_bytes: int) -> Buffers:
+    """What the server says; one buffer of the default size where it does not know the question."""
     try:
-        found = client.request(PARAMETERS, {}).get("buf_size")
+        told = client.request(PARAMETERS, {})
     except SmpRefusal:
-        return default_bytes
-    if not isinstance(found, int) or found < BUFFER_BYTES_MIN:
+        return Buffers(default_bytes, 1)
+    size, count = told.get("buf_size"), told.get("buf_count")
+    if not isinstance(size, int) or size < BUFFER_BYTES_MIN:
         raise FlashRefusedError(
             f"a receive buffer of at least {BUFFER_BYTES_MIN} bytes was expected, the SMP server "
-            f"names {found!r}; configure it larger in the firmware"
+            f"names {size!r}; configure it larger in the firmware"
         )
-    return min(found, BUFFER_BYTES_MAX)
+    return Buffers(min(size, BUFFER_BYTES_MAX), count if isinstance(count, int) else 1)
 
 
 def list_images(client: SmpClient) -> tuple[SlotState, ...]:
@@ -122,11 +144,14 @@ def erase(client: SmpClient, slot: int, erase_s: float) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """Bytes on their way into a server's buffer of `buffer_bytes`.
+    """Bytes on their way into a server's buffers of `buffer_bytes`, with `under_way` requests at once.
 
     `image` is sent with every request when it is not 0: a server must never have to remember which
     slot an offset belongs to. `erase_s` is the wait for the first answer, before which a server may erase
     the whole slot, `answer_s` that for the others: what comes later than this still counts.
+
+    Until the first answer, and for a while after anything that is not as expected, each request waits
+    for the answer to the one before.
     """
 
     content: bytes
@@ -134,17 +159,24 @@ class Upload:
     buffer_bytes: int
     erase_s: float
     answer_s: float
+    under_way: int = 1
 
     def request(self, offset: int) -> dict[str, object]:
         """The request for an offset, as full as the server's buffer allows."""
+        return self._head(offset) | {"data": self.content[offset : self.end(offset)]}
+
+    def end(self, offset: int) -> int:
+        """Where the bytes of that request end."""
+        head = HEADER.size + len(encode(self._head(offset) | {"data": b""})) + 2  # of long data
+        return min(offset + self.buffer_bytes - FRAME_OVERHEAD_BYTES - head, len(self.content))
+
+    def _head(self, offset: int) -> dict[str, object]:
         body: dict[str, object] = {"image": self.image} if self.image else {}
         body["off"] = offset
         if offset == 0:
             body["len"] = len(self.content)
             body["sha"] = hashlib.sha256(self.content).digest()
-        head = HEADER.size + len(encode(body | {"data": b""})) + 2  # the length of long data
-        length_bytes = self.buffer_bytes - FRAME_OVERHEAD_BYTES - head
-        return body | {"data": self.content[offset : offset + length_bytes]}
+        return body
 
     def run(self, client: SmpClient, progress: Callable[[int], None]) -> None:
         """Send all of it, from wherever the server says that it is.
@@ -154,8 +186,13 @@ class Upload:
         compared the SHA-256 and found another.
         """
         offset = setbacks = 0
+        alone, pause = 0, ALONE_REQUESTS
         matches: Value = None
         while offset < len(self.content):
+            if self.under_way > 1 and offset and not alone:
+                offset, matches = self._run_ahead(client, offset, progress)
+                alone, pause = pause, 2 * pause
+                continue
             answer = client.request(
                 IMAGE_UPLOAD,
                 self.request(offset),
@@ -174,10 +211,39 @@ class Upload:
                     f"the upload was to go on behind byte {offset}, the SMP server asked for "
                     f"earlier bytes {setbacks} times; look at the chip's supply and its log"
                 )
-            offset, matches = found, answer.get("match")
+            offset, matches, alone = found, answer.get("match"), max(0, alone - 1)
             progress(offset)
         if matches is False:
             raise FlashVerifyError(
                 "the SHA-256 of the image was expected in the slot, the SMP server found another; "
                 "upload it again"
             )
+
+    def _run_ahead(
+        self, client: SmpClient, offset: int, progress: Callable[[int], None]
+    ) -> tuple[int, Value]:
+        """Send from this offset with several requests on their way, to the end or the first surprise.
+
+        Returns how far the server has come for certain, and what its last answer said of the SHA-256.
+        A request that the server did not hear makes it ask for its bytes in the answer to the next.
+        """
+        under_way: deque[tuple[int, int]] = deque()
+        sent, matches = offset, None
+        while offset < len(self.content):
+            while len(under_way) < self.under_way and sent < len(self.content):
+                sequence = client.send(IMAGE_UPLOAD, self.request(sent))
+                sent = self.end(sent)
+                under_way.append((sequence, sent))
+            try:
+                answer = client.receive(IMAGE_UPLOAD, dict(under_way), self.answer_s)
+            except SmpRefusal as refusal:
+                if refusal.reason != NO_MEMORY:
+                    raise
+                break  # somebody else uses its buffers too
+            _, end = under_way.popleft()
+            if answer is None or answer.get("off") != end:
+                break
+            offset, matches = end, answer.get("match")
+            progress(offset)
+        client.traffic.fallbacks += offset < len(self.content)
+        return offset, matches

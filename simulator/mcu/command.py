@@ -15,6 +15,7 @@ from simulator.mcu.optiboot import Optiboot
 from simulator.mcu.pty import PtyPort
 from simulator.mcu.pump import always
 from simulator.mcu.rfc2217 import Rfc2217Port
+from simulator.mcu.smp_queue import NRF52, FlashTimes
 from simulator.mcu.smp_server import SmpServer
 from simulator.mcu.stm32_rom import F103, G071, Stm32Rom
 from simulator.mcu.tcp import TcpPort
@@ -108,7 +109,8 @@ def make_chip(options: argparse.Namespace) -> SimulatedChip:
     real = not options.instant
     if options.chip == "mcuboot":
         image = options.image.read_bytes() if options.image is not None else b""
-        return make_mcuboot_chip(SmpServer(Mcuboot(Layout())), image)
+        times = NRF52 if real else FlashTimes()
+        return make_mcuboot_chip(SmpServer(Mcuboot(Layout())), image, times)
     if options.chip == "esp32":
         return EspRom()
     if options.chip == "stm32":

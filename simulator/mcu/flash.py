@@ -34,7 +34,7 @@ class FlashMemory:
 
     `protected` pages take neither erase nor program, and say nothing, as STM32 does with write
     protection. `strict` refuses to program a word that is not erased, as STM32F1 does; else only bits
-    are cleared. `operations` counts.
+    are cleared. `operations` counts, and so do `erased_pages` and `programmed_bytes`.
     """
 
     start: int
@@ -43,6 +43,8 @@ class FlashMemory:
     protected: frozenset[int] = frozenset()
     seed: int = 0
     operations: int = 0
+    erased_pages: int = 0
+    programmed_bytes: int = 0
     cut_at: int | None = None
     cut_moment: Moment = Moment.BEFORE
     content: bytearray = field(default_factory=bytearray)
@@ -83,6 +85,7 @@ class FlashMemory:
         """Set a page to ones. Raises `ChipPowerCutError`."""
         if number in self.protected:
             return
+        self.erased_pages += 1
         place = self.page_start(number) - self.start
         size = self.pages[number]
         moment = self._begin()
@@ -100,6 +103,7 @@ class FlashMemory:
         """Clear bits. Raises `ChipPowerCutError`, and `FlashFaultError` where the chip would know."""
         if self.page_at(address) in self.protected:
             return
+        self.programmed_bytes += len(content)
         place = address - self.start
         before = self.content[place : place + len(content)]
         if self.strict and any(

@@ -42,8 +42,12 @@ class ReasonError(Exception):
 
 @dataclass(slots=True)
 class ServerFaults:
-    """How a server lies: `ok_without_writing` drops uploads and says yes; hashes may be another's."""
+    """How a server fails: `ok_without_writing` drops uploads and says yes; hashes may be another's.
 
+    The first upload request behind each offset in `no_memory_at` finds no room for its answer.
+    """
+
+    no_memory_at: frozenset[int] = frozenset()
     ok_without_writing: bool = False
     wrong_hash: bool = False
 
@@ -53,7 +57,8 @@ class SmpServer:
     """One server over one bootloader's flash; `mode` says which of the two programs runs.
 
     `tells_parameters` False is an MCUboot from before 2026; `tells_hash` False a recovery built
-    without hashes; `tells_match` True an application that compares the SHA-256 of an upload.
+    without hashes; `tells_match` True an application that compares the SHA-256 of an upload. What is
+    more than a multiple of `unit_bytes` is asked for again, as by an MCUboot whose flash takes no less.
     """
 
     mcuboot: Mcuboot
@@ -62,6 +67,7 @@ class SmpServer:
     tells_parameters: bool = True
     tells_hash: bool = True
     tells_match: bool = False
+    unit_bytes: int = 1
     faults: ServerFaults = field(default_factory=ServerFaults)
     mode: Mode = Mode.OFF
     reset_asked: bool = False
@@ -71,6 +77,11 @@ class SmpServer:
     _sha: bytes = b""
     _slot: int = 1
     _erased_pages: int = 0
+
+    @property
+    def buffers_now(self) -> int:
+        """An application has `buffer_count`, serial recovery one."""
+        return 1 if self.mode is Mode.RECOVERY else self.buffer_count
 
     def begin(self, mode: Mode) -> None:
         """A program starts: what was in RAM is gone."""
@@ -110,7 +121,7 @@ class SmpServer:
     def _parameters(self, _: dict[object, object]) -> Body:
         if not self.tells_parameters:
             raise ReasonError(Reason.NOT_SUPPORTED)
-        return {"buf_size": self.buffer_bytes, "buf_count": self.buffer_count}
+        return {"buf_size": self.buffer_bytes, "buf_count": self.buffers_now}
 
     def _list(self) -> Body:
         kind = self.mcuboot.swap_kind()
@@ -171,6 +182,9 @@ class SmpServer:
         offset, data = body.get("off"), body.get("data")
         if not isinstance(offset, int) or not isinstance(data, bytes):
             raise ReasonError(Reason.INVALID)
+        if short := {place for place in self.faults.no_memory_at if place <= offset}:
+            self.faults.no_memory_at -= short
+            raise ReasonError(Reason.NO_MEMORY)
         if offset == 0 and not self._resumes(body):
             self._begin_upload(body, data)
         if self._length == 0:
@@ -204,6 +218,8 @@ class SmpServer:
         self.mcuboot.erase_trailer(self._slot)
 
     def _take(self, data: bytes) -> None:
+        if self._offset + len(data) < self._length:
+            data = data[: len(data) - len(data) % self.unit_bytes]
         end = self._offset + len(data)
         page_bytes = self.mcuboot.layout.page_bytes
         while not self.faults.ok_without_writing and self._erased_pages * page_bytes < end:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 POLYNOMIAL: Final = 0x1021
+FIRST_MARK: Final = b"\x06\x09"
 LINE_BYTES: Final = 93
 """Of a packet in one line: 124 characters of base64, between two bytes of mark and a newline."""
 
@@ -56,7 +57,7 @@ def answer_lines(request: Request, body: dict[str, object]) -> list[bytes]:
     )
     message += content
     packet = struct.pack(">H", len(message) + 2) + message + struct.pack(">H", crc16(message))
-    marks = [b"\x06\x09"] + [b"\x04\x14"] * (len(packet) // LINE_BYTES)
+    marks = [FIRST_MARK] + [b"\x04\x14"] * (len(packet) // LINE_BYTES)
     parts = [packet[at : at + LINE_BYTES] for at in range(0, len(packet), LINE_BYTES)]
     return [mark + base64.b64encode(part) + b"\n" for mark, part in zip(marks, parts, strict=False)]
 
@@ -71,21 +72,26 @@ class LineBuffer:
 
     def feed(self, content: bytes) -> list[Request]:
         """The requests that these bytes complete."""
-        *lines, self._line = (self._line + content).split(b"\n")
-        self._line = self._line[-256:]
-        found = [self._take(line) for line in lines]
+        found = [self.take(line) for line in self.lines(content)]
         return [request for request in found if request is not None]
 
-    def _take(self, line: bytes) -> Request | None:
+    def lines(self, content: bytes) -> list[bytes]:
+        """The lines that these bytes complete."""
+        *lines, self._line = (self._line + content).split(b"\n")
+        self._line = self._line[-256:]
+        return lines
+
+    def take(self, line: bytes) -> Request | None:
+        """The request that this line completes."""
         mark, text = line[:2], line[2:]
-        if len(line) + 1 > 127 or mark not in {b"\x06\x09", b"\x04\x14"}:
+        if len(line) + 1 > 127 or mark not in {FIRST_MARK, b"\x04\x14"}:
             return None
         try:
             part = base64.b64decode(text, validate=True)
         except ValueError:
             self._packet = None
             return None
-        if mark == b"\x06\x09":
+        if mark == FIRST_MARK:
             self._packet = part
         elif self._packet is not None:
             self._packet += part

@@ -40,6 +40,7 @@ def _flasher(machine: Machine, signer: Signer, way: Way) -> McumgrFlasher:
         erase_s=20.0,
         quiet_s=BOOT_S,
         reboot_s=20.0,
+        requests_under_way=8,  # an application has room for three of them, serial recovery for one
     )
     return McumgrFlasher(machine.line, settings)
 
