@@ -1,15 +1,18 @@
 """`lockgate`: parses, calls one verb, prints its errors; each verb is a module of `agent/commands`."""
 
-import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Final
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Final, cast
 
 from agent.commands.output import print_error
 from agent.errors import UpdateError
 from agent.version import VERSION
+
+if TYPE_CHECKING:  # see `_options`
+    import argparse
 
 COMMANDS: Final = (
     "run",
@@ -30,11 +33,13 @@ COMMANDS: Final = (
 CONFIG: Final = "/etc/lockgate/agent.toml"
 INTERRUPTED: Final = 130
 
-Run = Callable[[argparse.Namespace], int]
+Run = Callable[["argparse.Namespace"], int]
 
 
-def build_parser(verbs: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
+def build_parser(verbs: Sequence[str] = COMMANDS) -> "argparse.ArgumentParser":
     """The whole command line, or the part of it that a run needs: loading the others takes time."""
+    import argparse  # noqa: PLC0415  # see `_options`
+
     parser = argparse.ArgumentParser(
         prog="lockgate",
         description="Firmware updates for this device, undone by themselves when they fail.",
@@ -44,8 +49,7 @@ def build_parser(verbs: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"lockgate {VERSION}")
     parser.add_argument("--config", default=CONFIG, metavar="FILE", help=f"default: {CONFIG}")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    # A name that is given need not be formatted, for which argparse would load archivers.
-    subparsers = parser.add_subparsers(prog=parser.prog, dest="verb", required=True, metavar="VERB")
+    subparsers = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for name in verbs:
         import_module(f"agent.commands.{name}").add(subparsers)
     for verb in subparsers.choices.values():  # wherever people type it
@@ -58,7 +62,7 @@ def build_parser(verbs: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; the exit status is that of `docs/exit-codes.md`."""
     words = sys.argv[1:] if arguments is None else arguments
-    options = build_parser(_needed(words)).parse_args(words)
+    options = _options(words)
     run: Run = options.run
     try:
         status = run(options)
@@ -73,6 +77,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"lockgate: error: the output cannot be written: {error}", file=sys.stderr)
         return UpdateError.exit_status
     return status
+
+
+def _options(words: Sequence[str]) -> "argparse.Namespace":
+    """What these words ask for.
+
+    What starts the agent for each notice says no more than the first two, and a parser that understands
+    more would be a tenth of what that costs.
+    """
+    match words:
+        case ["agent"]:
+            return _agent(CONFIG)
+        case ["--config", path, "agent"] if not path.startswith("-"):
+            return _agent(path)
+        case _:
+            return build_parser(_needed(words)).parse_args(words)
+
+
+def _agent(config: str) -> "argparse.Namespace":
+    from agent.commands.agent import run  # noqa: PLC0415  # as all verbs are
+
+    return cast("argparse.Namespace", SimpleNamespace(config=config, json=False, run=run))
 
 
 def _needed(words: Sequence[str]) -> Sequence[str]:

@@ -1,11 +1,14 @@
 """`lockgate agent`: the process that has the disk, until there is nothing to do."""
 
-import argparse
+from typing import TYPE_CHECKING
 
 from agent.commands.output import show
 from agent.commands.settings import read_basics
 from agent.linux.courier.ends import Ends, ends_of
 from agent.linux.lock import StateLock
+
+if TYPE_CHECKING:  # a glance goes without it
+    import argparse
 
 
 def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -17,7 +20,7 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     parser.set_defaults(run=run)
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: "argparse.Namespace") -> int:
     """Do what there is to do; 4 when a reboot was asked for and this process must make way.
 
     A glance comes first: most of the time it finds nothing, and then the rest is not even loaded.
@@ -31,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _serve(options: argparse.Namespace, ends: Ends) -> int:
+def _serve(options: "argparse.Namespace", ends: Ends) -> int:
     from agent.commands.run import REBOOT_DUE, StopSignal  # noqa: PLC0415  # all of the agent
     from agent.commands.setup import check_devices, read_setup  # noqa: PLC0415  # as above
     from agent.linux.world import agent_world, wake_path  # noqa: PLC0415  # as above

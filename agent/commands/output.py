@@ -1,18 +1,22 @@
 """How every verb speaks: lines for people, or one JSON object whose shape `docs/commands.md` has."""
 
-import argparse
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from agent.errors import UpdateError
 from agent.strict import encode_json
+
+if TYPE_CHECKING:  # a glance goes without it
+    import argparse
 
 SCHEMA: Final = 1
 UNITS: Final = ("KiB", "MiB", "GiB", "TiB")
 
 
-def show(options: argparse.Namespace, document: Mapping[str, object], lines: Iterable[str]) -> None:
+def show(
+    options: "argparse.Namespace", document: Mapping[str, object], lines: Iterable[str]
+) -> None:
     """Print the result of a verb, once."""
     if options.json:
         sys.stdout.write(encode_json({"schema": SCHEMA, **document}).decode())
@@ -21,7 +25,7 @@ def show(options: argparse.Namespace, document: Mapping[str, object], lines: Ite
         print(line)
 
 
-def print_error(options: argparse.Namespace, error: UpdateError) -> None:
+def print_error(options: "argparse.Namespace", error: UpdateError) -> None:
     """One line on the standard error: the code, then what was expected, found and to do."""
     message = " ".join(str(error).split())
     if options.json:

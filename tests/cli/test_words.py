@@ -1,7 +1,7 @@
 import os
 import tomllib
-from dataclasses import fields
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
@@ -48,9 +48,9 @@ def test_the_documents_know_every_key_of_the_settings() -> None:
     text = (ROOT / "docs/configuration.md").read_text()
     example = tomllib.loads((ROOT / "packaging/agent.toml").read_text())
     keys = {
-        f"{table.name}.{key.name}"
-        for table in fields(Config)
-        for key in fields(Config.__annotations__[table.name])
+        f"{table}.{key}"
+        for table, settings in get_type_hints(Config).items()
+        for key in get_type_hints(settings)
     }
     assert len(keys) > 20
     for name in keys:

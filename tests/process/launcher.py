@@ -7,8 +7,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def main(folder: Path, settings: str) -> None:
-    command = [sys.executable, "-m", "agent", "--config", settings, "agent"]
+def main(folder: Path, settings: str, *options: str) -> None:
+    command = [sys.executable, *options, "-m", "agent", "--config", settings, "agent"]
     with (folder / "agent.log").open("a") as log:
         child = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
         with (folder / "beginnings").open("a") as file:
@@ -19,4 +19,4 @@ def main(folder: Path, settings: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]), *sys.argv[2:])

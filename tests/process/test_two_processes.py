@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,11 @@ HEAVY = {
     "tuf", "securesystemslib", "cryptography", "requests", "urllib3", "serial", "backports", "paho",
     "dataclasses", "tomllib", "argparse", "json", "http", "asyncio", "logging", "threading",
 }  # fmt: skip
+SLOW = HEAVY - {"json", "tomllib"} | {
+    "agent.config", "agent.interfaces", "agent.service", "_strptime", "ctypes", "email", "inspect", "pathlib",
+    "random", "shutil", "ssl", "subprocess", "tempfile", "urllib",
+}  # fmt: skip
+"""What loads slowly. Together it took half of a glance before it did without."""
 PRIVATE_KIB_MAX = 12 * 1024
 
 
@@ -91,6 +97,23 @@ def test_the_process_that_waits_loads_nothing_that_it_does_not_need() -> None:
     command = (sys.executable, *LEAN, "-c", script, str(PACKAGES))
     found = subprocess.run(command, capture_output=True, check=True, text=True, timeout=30)
     assert not HEAVY & set(found.stdout.split())
+
+
+def test_an_agent_that_only_glances_loads_nothing_that_takes_long(scene: Harbour) -> None:
+    with pair(scene, "-X", "importtime") as device:
+        device.start()
+        until(device.rests, "it has looked")
+        ended, log = len(device.runs), device.folder / "agent.log"
+        before = len(log.read_text())
+        time.sleep(
+            1.1
+        )  # `refresh_interval_min_s`: what is due soon after is waited for by all of the agent
+        device.notify()
+        until(lambda: len(device.runs) > ended and device.rests(), "it has glanced")
+        lines = log.read_text()[before:].splitlines()
+    loaded = {line.rpartition("|")[2].strip() for line in lines if line.startswith("import time")}
+    assert "agent.glance" in loaded
+    assert not SLOW & loaded
 
 
 def test_a_courier_that_is_killed_in_mid_install_costs_only_time(device: Pair) -> None:

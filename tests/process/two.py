@@ -25,11 +25,15 @@ class Pair:
         self._courier: subprocess.Popen[bytes] | None = None
         self._groups: list[int] = []
 
-    def prepare(self) -> None:
-        """Look only when there is a reason to, and let the courier start the agent."""
+    def prepare(self, *options: str) -> None:
+        """Look only when there is a reason to, and let the courier start the agent.
+
+        The options are for the agent's interpreter.
+        """
         scene = self.scene
         scene.bench.change(scene.bench.settings, "check_every_s = 10", "check_every_s = 86400")
         agent = [sys.executable, str(LAUNCHER), str(self.folder), str(scene.bench.settings)]
+        agent += options
         with scene.bench.settings.open("a") as file:
             words = ", ".join(f'"{word}"' for word in agent)
             file.write(f"\n[courier]\nagent = [{words}]\n")
@@ -113,9 +117,9 @@ def is_alive(pid: int) -> bool:
 
 
 @contextmanager
-def pair(scene: Harbour) -> Iterator[Pair]:
+def pair(scene: Harbour, *options: str) -> Iterator[Pair]:
     device = Pair(scene)
-    device.prepare()
+    device.prepare(*options)
     try:
         yield device
     finally:
