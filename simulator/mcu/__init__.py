@@ -19,6 +19,10 @@ class Wire(Protocol):
         """The line's time, virtual or real."""
         ...
 
+    def character_s(self) -> float:
+        """How long a character takes here; nothing on a line whose bytes come all at once."""
+        ...
+
     def send(self, content: bytes, after_s: float = 0.0) -> float:
         """Answer, at the earliest so many seconds from now; the moment when the last bit has left."""
         ...

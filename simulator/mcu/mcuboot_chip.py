@@ -12,7 +12,6 @@ from simulator.mcu.mcuboot import Mode
 from simulator.mcu.smp_queue import FlashTimes, SmpQueue, Work
 from simulator.mcu.smp_server import SmpServer
 from simulator.mcu.smp_wire import FIRST_MARK, LineBuffer, Request, answer_lines
-from simulator.mcu.wire import byte_s
 
 BANNER: Final = b"*** Booting MCUboot v2.3.0 ***\r\n"
 PROMPT: Final = b"\x1b[8D\x1b[J[00:00:00.010] <inf> smp: serving\r\nuart:~$ "
@@ -85,7 +84,7 @@ class McubootChip:
         """
         if self._lines is None or wire.now_s() < self._ready_s or not self._understands(settings):
             return
-        end_s, character_s = wire.now_s(), byte_s(settings)
+        end_s, character_s = wire.now_s(), wire.character_s()
         end_s -= (len(content) - 1 - content.rfind(b"\n")) * character_s
         lines = self._lines.lines(content)
         ends_s = [

@@ -91,6 +91,10 @@ class TimedWire:
         """The moment that the chip sees."""
         return self._now_s
 
+    def character_s(self) -> float:
+        """How long a character takes at the host's settings, if bytes take their time here."""
+        return byte_s(self._settings) if self.paced else 0.0
+
     def send(self, content: bytes, after_s: float = 0.0) -> float:
         """The chip answers; the host has it when the last byte has passed the adapter."""
         start_s = max(self._now_s + after_s, self._to_host_free_s)
@@ -155,7 +159,7 @@ class TimedWire:
         heapq.heappush(self._events, (moment_s, self._count, kind, content, settings, pins))
 
     def _duration_s(self, content: bytes) -> float:
-        return len(content) * byte_s(self._settings) if self.paced else 0.0
+        return len(content) * self.character_s()
 
     def _survivors(self, content: bytes) -> bytes:
         lost, first = self.faults.lose_to_chip, self.bytes_to_chip
