@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol, assert_never
 
-from agent.errors import FetchError, InstallError, NotFoundError, PayloadError
+from agent.errors import InstallError, NotFoundError, PayloadError
 from agent.interfaces import Repository
 from agent.payload import FULL_KINDS, Kind, PayloadIndex, Reference, Source, WindowEntry
 from agent.records import Meter, Records
@@ -18,6 +18,10 @@ from agent.windows import make_window, zeros
 
 MISSES_MAX: Final = 8
 """So many windows a base may lack, and more if it had as many: then it is another one altogether."""
+
+
+class UnreadableError(InstallError):
+    """What a delta builds upon cannot be read here: the window comes from the full payload."""
 
 
 class Base(Protocol):
@@ -89,11 +93,14 @@ class Supply:
         return self._index.entries
 
     def check_end(self) -> None:
-        """See that the payload to be used is there to its last byte, before anything is written."""
+        """See that the payload to be used is there to its last byte, before anything is written.
+
+        Only a delta that is not there is done without: the full payload is no answer to a busy server.
+        """
         if self._delta is not None:
             try:
                 self._delta.check_end()
-            except FetchError:
+            except NotFoundError:
                 self._drop_delta()
             else:
                 return
@@ -158,9 +165,9 @@ class Supply:
 
         try:
             content = make_window(entry, fetch, self._gather)
-        except (PayloadError, InstallError, NotFoundError):
+        except (PayloadError, UnreadableError, NotFoundError):
             content = (
-                None  # a mirror without it, a record that is wrong, a base that cannot be read
+                None  # a record that is wrong, a base that cannot be read, a mirror without it
             )
         if needs_base:
             self._hits += content is not None
@@ -168,6 +175,13 @@ class Supply:
         return content
 
     def _gather(self, reference: Reference) -> bytes:
+        """Apart from all other errors of the medium: a flush that fails must end the installation."""
+        try:
+            return self._referred(reference)
+        except InstallError as error:
+            raise UnreadableError(str(error)) from error
+
+    def _referred(self, reference: Reference) -> bytes:
         offset, length = reference.offset, reference.length_bytes
         match reference.source:
             case Source.ZEROS:

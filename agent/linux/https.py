@@ -287,7 +287,7 @@ def _refuse_status(response: HTTPResponse, url: str) -> None:
     if status in OVERLOADED:
         raise FetchError(f"{url}: the server is overloaded (status {status}); tried again later")
     if status == RANGE_NOT_SATISFIABLE:
-        raise FetchError(
+        raise NotFoundError(
             f"{url}: the file at the server is shorter than expected (status {status})"
         )
     if 300 <= status < 400:

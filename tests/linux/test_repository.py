@@ -100,8 +100,8 @@ def test_missing_file_is_its_own_error(place: Place) -> None:
         fetch(place.repository(), "blobs/none")
 
 
-def test_reading_past_the_end_is_refused(place: Place) -> None:
-    with pytest.raises(FetchError, match="shorter than expected"):
+def test_what_is_past_the_end_is_missing(place: Place) -> None:
+    with pytest.raises(NotFoundError, match="shorter than expected"):
         fetch(place.repository(), "blobs/image", len(CONTENT))
 
 
