@@ -6,31 +6,44 @@ from typing import Final, assert_never
 
 from agent import journal as journals
 from agent.board import SlotName, other
+from agent.chip_plan import plan_chips
 from agent.commands.output import size_words
 from agent.commands.overlay import OverlayFiles
 from agent.device import Device
 from agent.errors import StateError
+from agent.firmware import AS_IT_CAME
 from agent.journal import Journal
 from agent.limits import Wish
 from agent.plan import make_plan
 from agent.planning import SECURITY
 from agent.policy import Decision, Defer, Proceed, Stay, decide
+from agent.release import Release
 from agent.restraint import Restraint
 from agent.strict import format_time
-from agent.update import Installation
+from agent.update import ChipInstallation, Installation
 
 NOTHING_TO_DO: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
+class ChipOutlook:
+    """One microcontroller for which the release has an image; one that `holds_it` is not flashed."""
+
+    port: str
+    planned: ChipInstallation
+    holds_it: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Outlook:
-    """The decision at one moment; `plan` is empty unless an update is open."""
+    """The decision at one moment; `plan` and `chips` are empty unless an update is open."""
 
     decision: Decision
     now: datetime
     target: SlotName
     plan: tuple[Installation, ...]
     under_way: str
+    chips: tuple[ChipOutlook, ...] = ()
     held: str = ""
     """Why the owner's limits would hold it up now."""
 
@@ -69,6 +82,7 @@ def look(device: Device, *, hurry: bool) -> Outlook:
         facts = device.policy_facts(journal, hurry=hurry)
         decision = decide(session.rollouts(), session.halts(), facts, now)
         plan: tuple[Installation, ...] = ()
+        chips: tuple[ChipOutlook, ...] = ()
         held = ""
         if isinstance(decision, Proceed):
             release, _ = session.release(decision.rollout.release)
@@ -81,12 +95,37 @@ def look(device: Device, *, hurry: bool) -> Outlook:
                 known.images if known else {},
                 has_key=bool(device.encryption_key),
             )
+            chips = _chips(device, journal, release, target)
             held = _held(device, Wish(release.kind == SECURITY, hurry))
     update = journal.update
     under_way = "" if update is None or update.finished else update.state.value
     if update is not None and under_way:
         held = _held(device, Wish(update.security, update.consented or hurry)) or update.held
-    return Outlook(decision, now, target, plan, under_way, held)
+    return Outlook(decision, now, target, plan, under_way, chips, held)
+
+
+def _chips(
+    device: Device, journal: Journal, release: Release, target: SlotName
+) -> tuple[ChipOutlook, ...]:
+    """What the release brings to chips, as the service will plan it, and what they hold by the journal."""
+    known = journal.installed.get(other(target))
+    planned = plan_chips(
+        release,
+        device.profile,
+        known.chips if known else {},
+        journal.chips,
+        device.running(journal).counter,
+        has_key=bool(device.encryption_key),
+    )
+    ports = {chip.name: chip.settings.port for chip in device.profile.microcontrollers}
+    return tuple(
+        ChipOutlook(
+            ports[one.chip],
+            one,
+            journal.chips.get(one.chip, AS_IT_CAME).is_settled_on(one.firmware),
+        )
+        for one in planned
+    )
 
 
 def _held(device: Device, wish: Wish) -> str:
@@ -112,6 +151,7 @@ def document(device: Device, outlook: Outlook) -> dict[str, object]:
             {"rollout": reason.rollout, "sentence": reason.sentence} for reason in decision.reasons
         ],
         "images": [_image(device, outlook.target, one) for one in outlook.plan],
+        "chips": [_chip(one) for one in outlook.chips],
     }
 
 
@@ -145,7 +185,14 @@ def lines(device: Device, outlook: Outlook) -> list[str]:
             f"  {one.part}: {size_words(one.length_bytes)} onto {path} (slot {outlook.target}), "
             f"{_forecast(one)}"
         )
-    return told
+    return told + [_chip_line(one) for one in outlook.chips]
+
+
+def _chip_line(one: ChipOutlook) -> str:
+    chip, image = one.planned.chip, one.planned.installation
+    if one.holds_it or image is None:
+        return f"  chip {chip}: {one.port} holds its image already"
+    return f"  chip {chip}: {size_words(image.length_bytes)} flashed through {one.port}, {_forecast(image)}"
 
 
 def _forecast(one: Installation) -> str:
@@ -180,4 +227,16 @@ def _image(device: Device, target: SlotName, one: Installation) -> dict[str, obj
         "payload_bytes": one.payload.length_bytes,
         "delta_bytes": one.delta.length_bytes if one.delta else 0,
         "blob": one.payload.blob,
+    }
+
+
+def _chip(one: ChipOutlook) -> dict[str, object]:
+    image = one.planned.installation
+    return {
+        "chip": one.planned.chip,
+        "port": one.port,
+        "holds_it": one.holds_it,
+        "sha256": one.planned.firmware.sha256,
+        "length_bytes": image.length_bytes if image else 0,
+        "payload_bytes": image.payload.length_bytes if image else 0,
     }

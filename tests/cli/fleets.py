@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from fleet import authority
+from fleet.chip_images import ChipInput
 from fleet.enrol import DevicePaths, issue, write_folder
 from fleet.initialise import Trust, initialise
 from fleet.keys import KeyFolders
@@ -49,13 +50,14 @@ def release(
     hardware_id: str = HARDWARE,
     window_bytes: int = 64 * 1024,
     bases: tuple[str, ...] = (),
+    chips: tuple[ChipInput, ...] = (),
 ) -> None:
     """Add release os-COUNTER and start a rollout of it to everyone; not published yet."""
     now = datetime.now(UTC)
     images = (ImageInput(hardware_id, "root", image),)
     encoding = Encoding(window_bytes=window_bytes)
     request = ReleaseRequest(
-        f"os-{counter}", counter, "feature", images, encoding=encoding, bases=bases
+        f"os-{counter}", counter, "feature", images, encoding=encoding, bases=bases, chips=chips
     )
     add_release(workspace, keys(workspace), request, now)
     wish = RolloutRequest(f"to-{counter}", f"os-{counter}", (PhaseWish(EVERYONE, begins),))
