@@ -28,6 +28,8 @@ MESSAGES_MAX: Final = 256
 """How many messages are taken before the device goes back to its own work: a flood must not stop it."""
 REPORT_INTERVAL_S: Final = 30.0
 """How often an unanswered report is said again."""
+REPORTS_AT_ONCE: Final = 16
+"""Of a full outbox so many are said before the next ones: a session takes only so much at once."""
 RECEIPT_S: Final = 5.0
 """How soon a receipt comes when all is well: for so long it is worth waiting for."""
 
@@ -51,6 +53,7 @@ class Link:
         self._status_sent: Status | None = None
         self._status_due_s = 0.0
         self._reports_due_s = 0.0
+        self._reports_said: frozenset[str] = frozenset()
         self._notices: list[int] = []
         self._receipts: set[str] = set()
         self.ignored = 0
@@ -102,10 +105,12 @@ class Link:
         """Whether nothing is under way in this session, not even an answer that comes soon."""
         if not self._broker.connected:
             return True
+        if self._status != self._status_sent:
+            return False
         said_s = self._reports_due_s - REPORT_INTERVAL_S
-        waits = bool(reports) and self._clock.monotonic_s() < said_s + RECEIPT_S
-        due = bool(reports) and self._clock.monotonic_s() >= self._reports_due_s
-        return self._status == self._status_sent and not waits and not due
+        waits = bool(self._reports_said) or self._clock.monotonic_s() < said_s + RECEIPT_S
+        due = self._clock.monotonic_s() >= self._reports_due_s
+        return not reports or not (waits or due)
 
     def close(self) -> None:
         """Say that the device goes offline, and why not: it does so on purpose.
@@ -131,7 +136,8 @@ class Link:
         subscriptions = (self._topics.fleet_notice, self._topics.notice, self._topics.receipt)
         self._broker.connect(subscriptions, will)
         self._connected_at_s = now
-        self._status_sent, self._status_due_s, self._reports_due_s = None, 0.0, 0.0
+        self._status_sent, self._status_due_s = None, 0.0
+        self.speak_again()
         self._publish(self._topics.presence, encode_presence(self._presence(online=True)))
 
     def _say_what_is_due(self, reports: tuple[Report, ...]) -> None:
@@ -143,13 +149,23 @@ class Link:
             self._publish(self._topics.state, encode_status(self._status))
             self._status_sent, self._status_due_s = self._status, now + STATUS_INTERVAL_S
         if reports and now >= self._reports_due_s:
-            for report in reports:
-                self._broker.publish(Message(self._topics.report, encode_report(report)))
+            self._say_reports(reports, now)
+
+    def _say_reports(self, reports: tuple[Report, ...], now: float) -> None:
+        """The next ones of this round; after the last ones comes a pause."""
+        left = [report for report in reports if report.id not in self._reports_said]
+        for report in left[:REPORTS_AT_ONCE]:
+            self._broker.publish(Message(self._topics.report, encode_report(report)))
+        if len(left) > REPORTS_AT_ONCE:
+            self._reports_said |= {report.id for report in left[:REPORTS_AT_ONCE]}
+            self._reports_due_s = now + RECEIPT_S
+        else:
+            self._reports_said = frozenset()
             self._reports_due_s = now + REPORT_INTERVAL_S
 
     def speak_again(self) -> None:
-        """Send the waiting reports at the next chance: there is a new one."""
-        self._reports_due_s = 0.0
+        """Send the waiting reports at the next chance, from the first one on: there is a new one."""
+        self._reports_said, self._reports_due_s = frozenset(), 0.0
 
     def _patience_s(self, reports: tuple[Report, ...]) -> float:
         """How long to wait for a message before something of our own is due."""

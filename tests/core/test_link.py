@@ -1,12 +1,15 @@
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.backoff import BASE_S, full_jitter
+from agent.errors import BrokerError
 from agent.interfaces import Message
+from agent.journal import REPORTS_MAX
 from agent.link import MESSAGES_MAX, REPORT_INTERVAL_S, STABLE_S, STATUS_INTERVAL_S, Link
+from agent.linux.mqtt import OUTSTANDING_MAX
 from agent.notice import Notice, encode_notice
 from agent.report import Receipt, Status, encode_receipt, parse_presence, parse_report, parse_status
 from agent.topics import Topics
@@ -184,6 +187,52 @@ def test_a_new_report_does_not_wait_for_the_others(bench: Bench) -> None:
     bench.link.speak_again()
     bench.link.tend(0, (REPORT, replace(REPORT, id="b2" * 16)))
     assert len(bench.broker.on("report")) == 3
+
+
+@dataclass(slots=True)
+class SlowBroker(ScriptedBroker):
+    """Takes so many messages at once as a connection does; it acknowledges them while it is waited for."""
+
+    outstanding: list[Message] = field(default_factory=list)
+
+    def publish(self, message: Message) -> None:
+        """Take a message, or end the session."""
+        if len(self.outstanding) >= OUTSTANDING_MAX:
+            raise BrokerError("too many messages are not acknowledged")
+        self.outstanding.append(message)
+        ScriptedBroker.publish(self, message)
+
+    def next_message(self, timeout_s: float) -> Message | None:
+        """The next message of the script."""
+        self.outstanding.clear()
+        return ScriptedBroker.next_message(self, timeout_s)
+
+
+def test_a_full_outbox_is_said_whole_and_does_not_cost_the_session(bench: Bench) -> None:
+    broker = SlowBroker(bench.clock)
+    link = Link(broker, bench.clock, bench.random, TOPICS, RETRY_MAX_S)
+    link.show(STATUS)
+    reports = tuple(replace(REPORT, id=f"{number:032x}") for number in range(REPORTS_MAX))
+    for round_number in (1, 2):
+        until_s = bench.clock.now_s + REPORT_INTERVAL_S - 1
+        while bench.clock.now_s < until_s:
+            link.tend(1, reports)
+            assert link.connected, link.last_error
+        said = [parse_report(message.content) for message in broker.on("report")]
+        assert said == list(reports) * round_number
+        bench.clock.sleep(REPORT_INTERVAL_S)
+        assert not link.is_quiet(reports), "the next round is due"
+
+
+def test_what_is_taken_in_between_delays_none_of_the_others(bench: Bench) -> None:
+    reports = [replace(REPORT, id=f"{number:032x}") for number in range(REPORTS_MAX)]
+    while reports:
+        bench.link.tend(1, tuple(reports))
+        assert not bench.link.is_quiet(tuple(reports))
+        said = {parse_report(message.content).id for message in bench.broker.on("report")}
+        reports = [report for report in reports if report.id not in said]
+    assert bench.clock.now_s < REPORT_INTERVAL_S
+    assert bench.link.is_quiet(())
 
 
 def test_receipts_are_collected_once_and_only_from_their_topic(bench: Bench) -> None:
