@@ -8,19 +8,20 @@ counted when it has come: a cut leaves a count that is too low by less than `NOT
 """
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Final, Protocol
 
 from agent.errors import BudgetError, StateError, UpdateBudgetError
 from agent.interfaces import Files, WallTime
 from agent.limits import LimitSettings
 from agent.payload import WINDOW_BYTES
-from agent.strict import INTEGER_MAX, Refusal, encode_json, load_json
+from agent.strict import INTEGER_MAX, Fields, Refusal, encode_json, load_json
 
 SCHEMA: Final = 1
 FILE: Final = "budget.json"
 FILE_BYTES_MAX: Final = 4096
 GRANT_BYTES: Final = WINDOW_BYTES
+DAY_S: Final = 86_400.0
 NOTE_BYTES: Final = 16 * 1024
 """At most so much of metadata is not counted yet when the power fails."""
 
@@ -52,7 +53,7 @@ def load(files: Files) -> Spent | None:
         fields = load_json(content, length_max=FILE_BYTES_MAX, refusal=Refusal(StateError, FILE))
         fields.integer("schema", SCHEMA, SCHEMA)
         spent = Spent(
-            day=fields.text("day", length_max=10),
+            day=_day(fields),
             day_bytes=fields.integer("day_bytes", 0),
             update=fields.text("update"),
             update_bytes=fields.integer("update_bytes", 0),
@@ -61,6 +62,18 @@ def load(files: Files) -> Spent | None:
     except StateError:
         return None
     return spent
+
+
+def _day(fields: Fields) -> str:
+    """A date as `on_day` compares them; empty before anything was counted."""
+    day = fields.text("day", length_max=10)
+    try:
+        known = not day or date.fromisoformat(day).isoformat() == day
+    except ValueError:
+        known = False
+    if not known:
+        fields.refuse("day", "a date like 2026-11-21 was expected")
+    return day
 
 
 def on_day(spent: Spent, today: str, *, vouched: bool) -> Spent:
@@ -160,8 +173,9 @@ class Budget:
     def _until_tomorrow_s(self, day: str) -> float:
         """From now to the end of the day that is counted, which may be later than the clock's."""
         now = self._dates.wall().utc
-        tomorrow = datetime.fromisoformat(day).replace(tzinfo=UTC) + timedelta(days=1)
-        return min(max((tomorrow - now).total_seconds(), 1.0), 86400.0)
+        begun = datetime.fromisoformat(day).replace(tzinfo=UTC)
+        left_s = (begun - now).total_seconds() + DAY_S  # the last day of all has none after it
+        return min(max(left_s, 1.0), DAY_S)
 
     def _today(self) -> Spent:
         """What is spent of the day that it is now."""

@@ -77,10 +77,14 @@ class Frugal:
         return _Document(self._inner.open(path, offset, length_max), self._budget)
 
     def expect(self, ranges: list[Range]) -> None:
-        """Keep these ranges from now on, and take up those that were kept before."""
+        """Keep these ranges from now on, and take up those that were kept before.
+
+        What was kept for another update goes: nobody comes back for one that was overtaken.
+        """
         if sum(one.end - one.start for one in ranges) > KEPT_BYTES_MAX:
             ranges = []
         self._ranges = ranges
+        self._remove_but({one.name for one in ranges})
         for one in ranges:
             content = self._files.read(one.name) or b""
             if len(content) <= one.end - one.start:
@@ -97,8 +101,12 @@ class Frugal:
     def forget(self) -> None:
         """Nothing of this is needed again."""
         self._ranges = []
+        self._remove_but(set())
+
+    def _remove_but(self, wanted: set[str]) -> None:
         for name in self._files.names(FOLDER):
-            self._files.remove(name)
+            if name not in wanted:
+                self._files.remove(name)
 
     def known(self, path: str, offset: int, length_max: int) -> bytes:
         """What is kept from this place on."""

@@ -4,6 +4,7 @@ import random
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -14,6 +15,7 @@ from agent.errors import BudgetError, ConfigError, LimitError, UpdateBudgetError
 from agent.frugal import Frugal, Range
 from agent.interfaces import Conditions, WallTime
 from agent.limits import MIB, NO_LIMITS, LimitSettings, Metered, OnMetered, Wish, find_hold
+from agent.strict import encode_json
 from simulator.clock import SimulatedClock
 from simulator.files import SimulatedFiles
 from simulator.power import Power
@@ -22,6 +24,7 @@ from simulator.repository import MemorySource, SimulatedRepository
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 DAY = 1_000_000
 PATH = "blobs/" + "ab" * 32
+START: Final[dict[str, object]] = {"schema": 1, "update": "", "update_bytes": 0}
 
 
 def hold(settings: LimitSettings, conditions: Conditions, wish: Wish | None = None) -> str:
@@ -115,9 +118,10 @@ class Bench:
     settings: LimitSettings
     files: SimulatedFiles = field(default_factory=lambda: SimulatedFiles(Power()))
     utc: datetime = NOON
+    synchronised: bool = True
 
     def wall(self) -> WallTime:
-        return WallTime(self.utc, synchronised=True)
+        return WallTime(self.utc, synchronised=self.synchronised)
 
     def boot(self) -> Budget:
         return Budget(self.files, self, self.settings)
@@ -289,3 +293,28 @@ def test_what_is_kept_is_not_fetched_again_in_the_next_boot() -> None:
     assert repository.sent_bytes() == before + 70_000
     again.forget()
     assert bench.files.names("kept") == ()
+
+
+def test_what_was_kept_for_an_update_that_was_overtaken_does_not_fill_the_disk() -> None:
+    content = random.Random(3).randbytes(50_000)
+    limited, _, bench = frugal(content, LimitSettings(day_bytes_max=DAY))
+    for release in range(5):
+        one = Range(PATH, release, 30_000)
+        limited.expect([one])
+        assert read_all(limited, PATH, release, 30_000, 10_000)
+        limited.keep()
+        assert bench.files.names("kept") == (one.name,)
+
+
+@pytest.mark.parametrize(
+    "day", ["", "2026-11-20", "soon", "9999-12-31", "2026-13-01", "9026-11-21"]
+)
+def test_a_day_that_is_no_date_or_the_last_of_all_counts_as_spent(day: str) -> None:
+    bench = Bench(LimitSettings(day_bytes_max=DAY), synchronised=False)
+    bench.files.replace(budget.FILE, encode_json({**START, "day": day, "day_bytes": DAY}))
+    if day in ("", "2026-11-20"):
+        assert bench.boot().grant(1) >= 1
+        return
+    with pytest.raises(BudgetError) as told:
+        bench.boot().grant(1)
+    assert 0 < told.value.again_s <= 86_400
