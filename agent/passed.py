@@ -11,7 +11,7 @@ floor itself stays as it was signed: a clock that runs wild must not make metada
 import hashlib
 import math
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from agent.errors import StateError
@@ -23,6 +23,7 @@ FILE: Final = "date.json"
 FILE_BYTES_MAX: Final = 4096
 PASSED_MAX: Final = timedelta(days=30)
 """For so long without a newer signed date the monotonic clock is believed."""
+LAST_DATE: Final = datetime.max.replace(microsecond=0, tzinfo=UTC)
 MONOTONIC_S_MAX: Final = 2**40
 
 
@@ -51,8 +52,8 @@ def date_of(known: Reading | None, signed: datetime, boot_id: str, monotonic_s: 
     """The latest date known to be past, given the floor's date."""
     if known is None or known.boot_id != boot_id or signed < known.signed:
         return signed
-    passed = min(timedelta(seconds=max(0.0, monotonic_s - known.read_s)), PASSED_MAX)
-    return max(signed, known.past + passed)
+    passed = timedelta(seconds=max(0.0, monotonic_s - known.read_s))
+    return max(signed, known.past + min(passed, PASSED_MAX, LAST_DATE - known.past))
 
 
 def load(files: Files) -> Reading | None:

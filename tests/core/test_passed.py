@@ -1,4 +1,4 @@
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,6 +40,13 @@ def test_a_newer_signed_date_keeps_what_has_passed_and_begins_the_month_anew() -
     found = noted(READING, NOON + DAY, "boot-1", 100 + 2 * DAY_S)
     assert found.past == NOON + 2 * DAY
     assert date_of(found, NOON + DAY, "boot-1", 100 + 33 * DAY_S) == NOON + 2 * DAY + PASSED_MAX
+
+
+def test_there_is_no_date_after_the_last_one() -> None:
+    last = datetime.max.replace(microsecond=0, tzinfo=UTC)
+    reading = Reading("boot-1", 100, last - DAY, last - DAY)
+    assert date_of(reading, last - DAY, "boot-1", 100 + 2 * DAY_S) == last
+    assert noted(reading, last, "boot-1", 100 + 2 * DAY_S).past == last
 
 
 def test_nothing_is_written_while_the_date_stands() -> None:
