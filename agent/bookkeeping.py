@@ -77,4 +77,5 @@ def with_summary(detail: str, summary: str) -> str:
     if not summary:
         return detail
     room = max(0, DETAIL_LENGTH_MAX - len(summary) - 2)
-    return "; ".join(part for part in (detail[:room], summary) if part)
+    told = "; ".join(part for part in (detail[:room], summary) if part)
+    return told[:DETAIL_LENGTH_MAX]  # many chips with long names say more than a journal takes

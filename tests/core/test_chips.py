@@ -6,7 +6,8 @@ from typing import Final
 
 import pytest
 
-from agent.board import BoardProfile, SlotName, parse_profile
+from agent.board import MICROCONTROLLERS_MAX, BoardProfile, SlotName, parse_profile
+from agent.bookkeeping import with_summary
 from agent.chip_memory import ChipMemory, recall, remember
 from agent.chip_plan import check_pairs, plan_chips
 from agent.chips import chips_settled, wanted
@@ -14,6 +15,7 @@ from agent.errors import PairError, ProfileError, RefusedError, TooLargeError, T
 from agent.firmware import ChipRecord, Firmware
 from agent.journal import Installed, Journal, decode, encode
 from agent.release import CHIP_IMAGE_BYTES_MAX, Hosts, Image, encode_release, parse_release
+from agent.report import DETAIL_LENGTH_MAX
 from agent.update import ChipInstallation, Event, Installation, State, resume
 from simulator.files import SimulatedFiles
 from simulator.power import Power
@@ -169,6 +171,14 @@ def test_two_chips_need_two_names_and_two_ports() -> None:
     apart = other.replace("/dev/serial/by-id/", "/dev/serial/by-path/")
     two: BoardProfile = parse_profile((TEXT + apart).encode(), "board.toml")
     assert [chip.name for chip in two.microcontrollers] == ["motor", "pump"]
+
+
+def test_an_update_of_many_chips_with_long_names_ends_in_a_journal_that_can_be_read() -> None:
+    rows = (f"{number:x}{'m' * 127} {'ab' * 6}" for number in range(MICROCONTROLLERS_MAX))
+    summary = f"chips: {', '.join(rows)}"
+    for detail in ("", "all health checks passed", "x" * DETAIL_LENGTH_MAX):
+        update = replace(UPDATE, detail=with_summary(detail, summary))
+        assert decode(encode(Journal(update=update))).update == update
 
 
 def test_what_chips_need_of_the_journal_is_remembered_beside_it() -> None:
