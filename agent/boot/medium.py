@@ -22,12 +22,13 @@ def open_device(storage: Storage, path: str) -> BlockDevice:
 
 def read_state(device: BlockDevice, offset: int, length_bytes: int, what: str) -> bytes:
     """These bytes of the device; `what` names them in errors. Raises `BootControlError`."""
-    if offset < 0 or offset + length_bytes > device.size_bytes:
-        raise BootControlError(
-            f"{what}: {length_bytes} bytes at {offset} were expected, the device ends at "
-            f"{device.size_bytes}; compare the board profile with this board"
-        )
     try:
+        size_bytes = device.size_bytes  # it may have gone away since it was opened
+        if offset < 0 or offset + length_bytes > size_bytes:
+            raise BootControlError(
+                f"{what}: {length_bytes} bytes at {offset} were expected, the device ends at "
+                f"{size_bytes}; compare the board profile with this board"
+            )
         return device.read(offset, length_bytes)
     except InstallError as error:
         raise BootControlError(
