@@ -125,7 +125,8 @@ class LinuxBlockDevice:
         return self._writer
 
     def _refuse_mounted(self, number: int) -> None:
-        place = mount_point(Path(MOUNTS).read_text(), number)
+        table = Path(MOUNTS).read_text("utf-8", "replace")  # folders have any bytes as their names
+        place = mount_point(table, number)
         if place is not None:
             raise InstallError(
                 f"cannot write {self._path}: it is mounted at {place}; an update only writes what "
@@ -151,7 +152,7 @@ def mount_point(table: str, number: int) -> str | None:
     Each line has the number in its third field and the place in its fifth (proc_pid_mountinfo(5)).
     """
     wanted = f"{os.major(number)}:{os.minor(number)}"
-    for line in table.splitlines():
+    for line in table.split("\n"):
         fields = line.split(" ")
         if len(fields) > 4 and fields[2] == wanted:
             return fields[4]

@@ -92,6 +92,19 @@ def test_mounted_device_is_read_but_never_written(
     device.write(0, b"x")
 
 
+def test_a_stick_with_any_name_does_not_keep_an_update_from_its_slot(
+    device: LinuxBlockDevice, path: str, tmp_path: Path
+) -> None:
+    run("mkfs.ext4", "-q", path)
+    with mounted(tmp_path / os.fsdecode(b"stick-\xe9\x0c"), "-t", "tmpfs", "tmpfs"):
+        with (
+            mounted(tmp_path / "root", path) as folder,
+            pytest.raises(InstallError, match=f"it is mounted at {folder};"),
+        ):
+            device.write(0, b"x")
+        device.write(0, b"x")
+
+
 def test_device_that_is_written_cannot_be_mounted(
     device: LinuxBlockDevice, path: str, tmp_path: Path
 ) -> None:
