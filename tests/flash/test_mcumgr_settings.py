@@ -63,6 +63,8 @@ def test_a_session_updates_a_chip_on_trial_and_a_later_flasher_confirms_it() -> 
         {"keys": ["AAAA"]},
         {"keys": ["not base64"]},
         {"buffer_bytes": 64},
+        {"requests_under_way": 0},
+        {"requests_under_way": 9},
         {"image": -1},
         {"security_counter_min": 1 << 32},
         {"answers_after_start": False},
