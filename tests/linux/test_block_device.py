@@ -65,12 +65,14 @@ def test_flush_without_a_write_changes_nothing(device: LinuxBlockDevice) -> None
 def test_flush_makes_durable_what_another_process_wrote_and_did_not_sync(
     device: LinuxBlockDevice, path: str, backing: Path
 ) -> None:
-    device.write(0, CONTENT)
-    assert not backing.read_bytes().startswith(CONTENT)
-    next_process = LinuxBlockDevice(path)
-    next_process.flush()
-    next_process.close()
-    assert backing.read_bytes().startswith(CONTENT)
+    another = os.open(path, os.O_RDWR)  # it tells the medium nothing, as `device` would
+    try:
+        os.pwrite(another, CONTENT, 0)
+        assert not backing.read_bytes().startswith(CONTENT)
+        device.flush()
+        assert backing.read_bytes().startswith(CONTENT)
+    finally:
+        os.close(another)
 
 
 def test_nothing_beyond_the_end_is_read_or_written(device: LinuxBlockDevice) -> None:
