@@ -64,6 +64,8 @@ class Journal:
     history: tuple[Tried, ...] = ()
     deferred_until: datetime | None = None
     chips: Mapping[str, ChipRecord] = field(default_factory=dict)
+    withdrawn_in: str = ""
+    """The boot that began as a trial of which nothing is recorded, once that was withdrawn; it must end."""
 
     def tried(self, rollout: str, reissue: int) -> bool:
         """Whether this issue of a rollout has already ended on this device."""
@@ -120,6 +122,7 @@ def encode(journal: Journal) -> bytes:
         "history": [{**asdict(past), "at": format_time(past.at)} for past in journal.history],
         "deferred_until": format_time(journal.deferred_until) if journal.deferred_until else "",
         "chips": {name: asdict(record) for name, record in journal.chips.items()},
+        "withdrawn_in": journal.withdrawn_in,
     }
     digest = hashlib.sha256(encode_json(body)).hexdigest()
     return encode_json({"schema": SCHEMA, "body": body, "sha256": digest})
@@ -143,6 +146,7 @@ def decode(content: bytes) -> Journal:
         history=tuple(_tried(row) for row in body.tables("history")),
         deferred_until=body.time("deferred_until") if deferred else None,
         chips=records_fields(body, "chips"),
+        withdrawn_in=body.text("withdrawn_in", ""),  # older journals have none
     )
     installed.done()
     return journal

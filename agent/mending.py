@@ -1,5 +1,8 @@
-"""What a device does about its own files that cannot be read: keeps them for people, and begins anew."""
+"""What a device does about its own files that cannot be read, and about a trial that nobody remembers."""
 
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from typing import Final
 
 from agent import floor
@@ -31,6 +34,34 @@ def journal_anew(device: Device) -> Journal:
     unknown = Installed(UNKNOWN_RELEASE, floor.load(files).counter, chips=chips)
     journal = Journal(installed={stays: unknown}, chips=known.chips)
     return journal.with_report(alarm(device, journal, "state", told))
+
+
+def is_foreign_trial(device: Device, journal: Journal) -> bool:
+    """Whether what runs is a trial without a record of it, or was one when this boot began."""
+    boot, facts = device.boot, device.facts
+    if boot.booted() == boot.default():
+        return False
+    return boot.armed() or bool(facts.tryboot) or journal.withdrawn_in == facts.boot_id
+
+
+def leave_foreign_trial(
+    device: Device, journal: Journal, record: Callable[[Journal], None]
+) -> bool:
+    """Withdraw a trial that nobody remembers; whether a reboot must follow, also when one was refused.
+
+    It cannot be judged, and the confirmed slot is the safe one. Noted first, because a trial that was
+    withdrawn no longer shows; without room for the note it is withdrawn all the same. A slot that runs
+    without a trial although it is not the default is left alone: the bootloader had to take it, and
+    another reboot would lead here again.
+    """
+    leaving = is_foreign_trial(device, journal)
+    noted = device.facts.boot_id if leaving else ""
+    if journal.withdrawn_in != noted:
+        with suppress(StateError):
+            record(replace(journal, withdrawn_in=noted))
+    if device.boot.armed() or device.facts.tryboot:
+        device.boot.disarm()
+    return leaving
 
 
 def mend_floor(files: Files) -> str:

@@ -25,7 +25,7 @@ from agent.health import Verdict
 from agent.interfaces import World
 from agent.journal import Journal
 from agent.link import RECEIPT_S, Link
-from agent.mending import journal_anew, mend_floor
+from agent.mending import is_foreign_trial, journal_anew, leave_foreign_trial, mend_floor
 from agent.opening import open_device
 from agent.outlook import Looked
 from agent.pieces import PIECES, MakeRunner, Pieces
@@ -201,7 +201,8 @@ class Shift:
             return self._begin_without_journal()
         self._runner.journal = journal
         booted = self._device.boot.booted()
-        if journal.update is None and booted not in journal.installed:
+        known = booted in journal.installed or is_foreign_trial(self._device, journal)
+        if journal.update is None and not known:
             made_with = self._device.running(journal)
             journal = replace(journal, installed={**journal.installed, booted: made_with})
             self._runner.record(journal)
@@ -221,16 +222,9 @@ class Shift:
         return self._leave_foreign_trial()
 
     def _leave_foreign_trial(self) -> Ending | None:
-        """A trial that nobody remembers cannot be judged: the confirmed slot is the safe one.
-
-        A slot that runs without a trial although it is not the default is left alone: the bootloader
-        had to take it, and another reboot would lead here again.
-        """
-        boot = self._device.boot
-        if not boot.armed() and not self._device.facts.tryboot:
-            return None
-        boot.disarm()
-        return None if boot.booted() == boot.default() else self._reboot("")
+        runner = self._runner
+        leaving = leave_foreign_trial(self._device, runner.journal, runner.record)
+        return self._reboot("") if leaving else None
 
     def _turn(self) -> Ending | None:
         """One turn of the loop: what was asked, then a step of the update, or a check."""

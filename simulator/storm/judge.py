@@ -216,7 +216,8 @@ def _excused(report: Report, bench: Bench) -> bool:
     if report.code == "trial-lost":
         dropped = sum(kind is Reboot.ARGUMENT_DROPPED for kind, _ in bench.faults.happened)
         lost = bench.device.board.power.cuts + dropped
-        return lost >= bench.device.board.profile.confirm.attempts_max
+        rotten = any(act.deed is Deed.BAD_SECTOR for act in bench.device_plan.acts)
+        return rotten or lost >= bench.device.board.profile.confirm.attempts_max
     if report.code == "unhealthy":
         unheard = any(act.deed is Deed.BROKER_DOWN for act in bench.device_plan.acts)
         refused = any(act.word == Verb.REVERT for act in bench.device_plan.acts)

@@ -3,12 +3,14 @@ from functools import partial
 
 import pytest
 
+from agent import journal as journals
 from agent.board import BoardProfile
 from agent.interfaces import Message
 from agent.report import Outcome
 from agent.topics import Topics
-from simulator.faults import Delivery, Fetch, Storing, seeded_faults
+from simulator.faults import Delivery, Fetch, Reboot, Storing, seeded_faults
 from simulator.lab import Lab, make_lab
+from simulator.trace import Line
 
 DAY_S = 86400.0
 LIES = (Fetch.TRUNCATED, Fetch.WRONG_BYTES)
@@ -165,6 +167,26 @@ def test_a_journal_that_rots_is_set_aside_and_the_device_goes_on(lab: Lab) -> No
     lab.ship(number=3)
     lab.device.run_until_quiet()
     assert lab.holds("a", 3)
+
+
+def test_a_trial_that_nobody_remembers_is_left_also_when_the_first_reboot_is_refused(
+    lab: Lab,
+) -> None:
+    def rot(line: Line) -> None:
+        if line.event == "switched" and lab.device.board.boots == 1:
+            lab.device.board.files.content[journals.FILE] = b"rotten"
+            lab.faults.add(Reboot.REFUSED, after=1)
+
+    lab.device.trace.sink = rot
+    lab.ship()
+    lab.device.run_until_quiet()
+    assert lab.device.trace.events().count("! reboot refused") == 1
+    assert lab.device.slot == "b"  # tried once more, since nobody remembers
+    assert lab.holds("b", 2)
+    assert {report.outcome for report in lab.operator.reports.values()} == {
+        Outcome.REFUSED,
+        Outcome.CONFIRMED,
+    }
 
 
 def test_reports_that_the_fleet_does_not_answer_are_said_again_under_one_id(lab: Lab) -> None:
