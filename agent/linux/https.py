@@ -9,9 +9,9 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from http.client import HTTPException, HTTPResponse, HTTPSConnection
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from agent.errors import FetchError, NotFoundError, UntrustedServerError
@@ -45,26 +45,39 @@ class Meter:
         self._limits = limits
         self._waited_s = 0.0
         self._received = 0
-        self._head_left: int | None = None
+        self._left: int | None = None
+        self._excess = ""
 
     @contextmanager
     def head(self) -> Iterator[None]:
         """While the status line and the headers are read, which no length announces."""
         self._waited_s, self._received = 0.0, 0
-        self._head_left = HEAD_BYTES_MAX
+        with self._bounded(HEAD_BYTES_MAX, f"headers of more than {HEAD_BYTES_MAX} bytes"):
+            yield
+
+    @contextmanager
+    def body(self, length_bytes: int) -> Iterator[None]:
+        """While so much content is read: what stands around its pieces, and behind them, has no length."""
+        excess = f"much more than {length_bytes} bytes for so many of content"
+        with self._bounded(2 * length_bytes + HEAD_BYTES_MAX, excess):
+            yield
+
+    @contextmanager
+    def _bounded(self, bytes_max: int, excess: str) -> Iterator[None]:
+        self._left, self._excess = bytes_max, excess
         try:
             yield
         finally:
-            self._head_left = None
+            self._left = None
 
     def count(self, waited_s: float, received: int) -> None:
         """Note one read from the network. Raises `TimeoutError`, which ends the connection."""
         self._waited_s += waited_s
         self._received += received
-        if self._head_left is not None:
-            self._head_left -= received
-            if self._head_left < 0:
-                raise TimeoutError(f"headers of more than {HEAD_BYTES_MAX} bytes")
+        if self._left is not None:
+            self._left -= received
+            if self._left < 0:
+                raise TimeoutError(self._excess)
         if self._waited_s >= self._limits.window_s:
             if self._received < self._limits.bytes_per_s_min * self._waited_s:
                 raise TimeoutError("too slow")
@@ -121,7 +134,8 @@ class HttpsSession:
             else:
                 connection.close()
 
-        return HttpsStream(response, url, promised, length_max, explain=self._explain, ended=ended)
+        wire = Wire(self._meter.body, self._explain, ended)
+        return HttpsStream(response, url, promised, length_max, wire)
 
     def close(self) -> None:
         """Close all connections."""
@@ -198,6 +212,14 @@ class Ended(Protocol):
         ...
 
 
+class Wire(NamedTuple):
+    """What an answer needs of its session: around each read, for its errors, and at its end."""
+
+    bounded: Callable[[int], AbstractContextManager[None]]
+    explain: Callable[[Exception], str]
+    ended: Ended
+
+
 class HttpsStream:
     """The body of one answer, at most as long as asked for."""
 
@@ -207,16 +229,15 @@ class HttpsStream:
         url: str,
         promised: int | None,
         length_max: int,
-        *,
-        explain: Callable[[Exception], str],
-        ended: Ended,
+        wire: Wire,
     ) -> None:
         self._response = response
         self._url = url
-        self._explain = explain
+        self._wire = wire
         self._promised = promised
         self._left = length_max if promised is None else min(length_max, promised)
-        self._ended: Ended | None = ended
+        self._is_all = self._left == promised
+        self._is_open = True
 
     def read(self, length_max: int) -> bytes:
         """All of what was asked for up to a bound: a call for each TLS record costs as much as TLS does.
@@ -225,11 +246,13 @@ class HttpsStream:
         """
         if self._left == 0:
             return b""
+        wanted = min(length_max, self._left, READ_BYTES_MAX)
         try:
-            piece = self._response.read(min(length_max, self._left, READ_BYTES_MAX))
+            with self._wire.bounded(wanted):
+                piece = self._response.read(wanted)
         except FOREIGN_ERRORS as error:
             self.close()
-            raise FetchError(f"{self._url}: {self._explain(error)}") from error
+            raise FetchError(f"{self._url}: {self._wire.explain(error)}") from error
         if not piece and self._promised is not None:
             left = self._left
             self.close()
@@ -239,7 +262,8 @@ class HttpsStream:
             )
         self._left = self._left - len(piece) if piece else 0
         if self._left == 0:
-            self._end(whole=self._response.getheader("Content-Length") == str(self._promised))
+            told = self._response.getheader("Content-Length")
+            self._end(whole=self._is_all and told == str(self._promised))
         return piece
 
     def close(self) -> None:
@@ -248,9 +272,9 @@ class HttpsStream:
         self._end(whole=False)
 
     def _end(self, *, whole: bool) -> None:
-        if self._ended is not None:
-            self._ended(whole=whole)
-            self._ended = None
+        if self._is_open:
+            self._is_open = False
+            self._wire.ended(whole=whole)
 
 
 def promised_length(response: HTTPResponse, url: str, offset: int, length_max: int) -> int | None:

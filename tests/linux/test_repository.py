@@ -95,6 +95,19 @@ def test_one_connection_serves_many_reads(place: Place) -> None:
     assert place.shelf.connections == 1
 
 
+def test_a_connection_with_an_answer_left_in_it_is_not_asked_again(place: Place) -> None:
+    def answer(handler: Handler) -> None:
+        handler.reply(200, CONTENT)
+        handler.close_connection = False
+
+    place.shelf.answers["/whole"] = answer
+    with opened(place.repository()) as repository:
+        stream = repository.open("whole", 0, 3000)
+        assert stream.read(3000) == CONTENT[:3000]
+        assert repository.open("blobs/image", 0, 10).read(10) == CONTENT[:10]
+    assert [request["path"] for request in place.shelf.requests] == ["/whole", "/blobs/image"]
+
+
 def test_missing_file_is_its_own_error(place: Place) -> None:
     with pytest.raises(NotFoundError, match="has no such file"):
         fetch(place.repository(), "blobs/none")
@@ -156,6 +169,19 @@ def dripping_head(handler: Handler) -> None:
     handler.drip(itertools.repeat(b"x", 1000), 0.05)
 
 
+def endless_end(handler: Handler) -> None:
+    answer = ("Content-Range", "bytes 100-1099/10240"), ("Transfer-Encoding", "chunked")
+    handler.start(206, *answer)
+    handler.wfile.write(b"1f4\r\n" + CONTENT[100:600] + b"\r\n0\r\n")
+    handler.drip(itertools.repeat(b"X-More: and more\r\n" * 1000), 0)
+
+
+def thin_pieces(handler: Handler) -> None:
+    answer = ("Content-Range", "bytes 100-1099/10240"), ("Transfer-Encoding", "chunked")
+    handler.start(206, *answer)
+    handler.drip(itertools.repeat(b"1;" + b"x" * 60_000 + b"\r\nx\r\n", 1000), 0)
+
+
 def endless_head(handler: Handler) -> None:
     handler.drip(itertools.repeat(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000, 1000), 0)
 
@@ -172,6 +198,8 @@ MISBEHAVIOURS: dict[str, tuple[Answer, str]] = {
     "silent": (lambda handler: handler.stall(), "too slow"),
     "dripping head": (dripping_head, "too slow"),
     "endless head": (endless_head, "headers of more than"),
+    "endless end": (endless_end, "much more than"),
+    "thin pieces": (thin_pieces, "much more than"),
     "redirect": (
         lambda handler: handler.reply(302, b"", ("Location", "https://127.0.0.1:1/x")),
         "a redirect to 'https://127.0.0.1:1/x' found, which is not followed",
