@@ -164,16 +164,22 @@ def test_the_packaged_service_waits_longer_than_the_agent_is_silent() -> None:
     assert int(settings["WatchdogSec"].removesuffix("min")) * 60 >= 2 * LISTEN_S_MAX
 
 
-def guard(process: Path, reboots: Path) -> None:
+def guard(process: Path, reboots: Path, manager: str = "exit 3\n") -> None:
+    """Let the guard look once; `manager` is what the program does that it asks about the services."""
+    asked = process / "programs"
+    asked.mkdir(exist_ok=True)
+    (asked / "systemctl").write_text(f"#!/bin/sh\n{manager}")
+    (asked / "systemctl").chmod(0o755)
     program = process / "reboot"
     program.write_text(f"#!/bin/sh\necho reboot >> {reboots}\n")
     program.chmod(0o755)
-    os.spawnl(
+    os.spawnle(
         os.P_WAIT,
         str(ROOT / "packaging/lockgate-trial-guard"),
         "lockgate-trial-guard",
         str(process),
         str(program),
+        {"PATH": f"{asked}:{os.environ['PATH']}"},
     )
 
 
@@ -186,3 +192,32 @@ def test_a_trial_without_its_agent_is_ended_and_nothing_else_is(
     bench.boot("b", boot_id="boot-2", tryboot=True)
     guard(process, reboots)
     assert reboots.read_text() == "reboot\n"
+
+
+@pytest.mark.parametrize(
+    ("state", "result", "ended", "rebooted"),
+    [
+        ("active", "success", "0", False),
+        ("inactive", "success", "1234", False),  # it rests: there is nothing to judge
+        ("inactive", "success", "0", True),  # it never began
+        ("activating", "exit-code", "1234", True),  # it is about to begin once more
+        ("failed", "exit-code", "1234", True),
+        ("inactive", "oom-kill", "1234", True),
+    ],
+)
+def test_an_agent_that_rests_after_its_verdict_is_not_taken_for_one_that_is_missing(
+    bench: Bench, tmp_path: Path, state: str, result: str, ended: str, *, rebooted: bool
+) -> None:
+    process, reboots = bench.folder / "proc", tmp_path / "reboots"
+    bench.boot("b", boot_id="boot-2", tryboot=True)
+    manager = f"""
+case "$*" in
+*is-active*) [ {state} = active ] ;;
+*ActiveState*) echo {state} ;;
+*Result*) echo {result} ;;
+*ExecMainExitTimestampMonotonic*) echo {ended} ;;
+*) exit 1 ;;
+esac
+"""
+    guard(process, reboots, manager)
+    assert reboots.exists() is rebooted
