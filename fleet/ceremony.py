@@ -10,7 +10,7 @@ from tuf.api.metadata import Metadata, Root, Targets
 from agent.errors import ConfigError, TrustError
 from agent.strict import format_time
 from fleet import files
-from fleet.keys import KeyFolders, label
+from fleet.keys import KeyFolders, label, labels
 from fleet.metadata import METADATA_BYTES_MAX, STAGED, RoleName, decode
 from fleet.staging import Stage, countersign
 from fleet.verify import SigningStatus, is_signed_by, keys_of
@@ -18,10 +18,20 @@ from fleet.workspace import Workspace
 
 
 def sign_staged(workspace: Workspace, keys: KeyFolders, role: RoleName) -> SigningStatus:
-    """Add the signatures of the found keys to the staged role and change nothing else."""
+    """Add the signatures of the found keys to the staged role and change nothing else.
+
+    Raises `ConfigError` when no key is found that may sign it.
+    """
     _check_role(role)
     with files.locked(workspace.root):
-        return countersign(Stage(workspace), role, keys)
+        stage = Stage(workspace)
+        wanted = stage.authorised(role)
+        if not wanted.keys() & keys.signers(role).keys():
+            raise ConfigError(
+                f"{role}: the private key of one of {labels(wanted.values())} was expected in {keys}, "
+                "not found; name its folder with --keys"
+            )
+        return countersign(stage, role, keys)
 
 
 def sign_file(path: Path, keys: KeyFolders, role: RoleName) -> tuple[str, ...]:

@@ -66,6 +66,12 @@ def revoked_certificate(workspace: Workspace, device: str) -> Path:
     return workspace.authority / "revoked" / f"{device}.pem"
 
 
+def enrolled_devices(workspace: Workspace) -> tuple[str, ...]:
+    """The names of the devices that were enrolled here and not revoked."""
+    folder = workspace.authority / "devices"
+    return tuple(sorted(path.stem for path in folder.glob("*.pem")))
+
+
 def revoked_devices(workspace: Workspace) -> tuple[str, ...]:
     """The names of the devices that were revoked."""
     folder = workspace.authority / "revoked"

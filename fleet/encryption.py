@@ -191,7 +191,9 @@ def encrypt_payload(
             records.seek(0)
             blob, length_bytes = store_blob(head, records, folder)
     except OSError as error:
-        raise StateError(f"{folder}: the payload cannot be written: {error.strerror}") from error
+        raise StateError(
+            f"{folder}: the payload cannot be written: {error.strerror}{files.advice(error)}"
+        ) from error
     return replace(
         payload,
         blob=blob,

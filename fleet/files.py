@@ -1,5 +1,6 @@
 """Writes the operator's files whole or not at all, and lets one process at a time change the workspace."""
 
+import errno
 import fcntl
 import os
 import shutil
@@ -31,7 +32,7 @@ def replace(path: Path, content: bytes, *, mode: int = 0o644) -> None:
             part.replace(path)
         sync(path.parent)
     except OSError as error:
-        raise StateError(f"{path}: cannot be written: {error.strerror}") from error
+        raise StateError(f"{path}: cannot be written: {error.strerror}{advice(error)}") from error
 
 
 def link_or_copy(source: Path, path: Path) -> None:
@@ -49,7 +50,15 @@ def link_or_copy(source: Path, path: Path) -> None:
             part.replace(path)
         sync(path.parent)
     except OSError as error:
-        raise StateError(f"{path}: cannot be copied from {source}: {error.strerror}") from error
+        raise StateError(
+            f"{path}: cannot be copied from {source}: {error.strerror}{advice(error)}"
+        ) from error
+
+
+def advice(error: OSError) -> str:
+    """What to do next, where the operator can do it."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return "; free some space there and give the same command again" if full else ""
 
 
 def sync(path: Path) -> None:

@@ -133,6 +133,14 @@ class KeyFolders:
     def __str__(self) -> str:
         return ", ".join(str(folder) for folder in self.folders)
 
+    def check(self) -> None:
+        """Raise `ConfigError` for a folder that is not there: it was mistyped, or is not mounted."""
+        for folder in self.folders:
+            if not folder.is_dir():
+                raise ConfigError(
+                    f"--keys: a folder with private keys was expected, {folder} is none"
+                )
+
     def signers(self, role: str) -> dict[str, CryptoSigner]:
         """The private keys for a role by TUF key id; which of them may sign, metadata says."""
         found: dict[str, CryptoSigner] = {}

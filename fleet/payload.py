@@ -109,7 +109,9 @@ def encode_full(
             records.seek(0)
             payload, path = _store(index, records, folder)
     except OSError as error:
-        raise StateError(f"{folder}: the payload cannot be written: {error.strerror}") from error
+        raise StateError(
+            f"{folder}: the payload cannot be written: {error.strerror}{files.advice(error)}"
+        ) from error
     return EncodedImage(
         length_bytes=index.image_bytes,
         sha256=digest.hexdigest(),

@@ -140,6 +140,7 @@ def add_release(
     _check_request(request)
     known = releases(workspace)
     _check_new(known, request)
+    keys.signers(RoleName.RELEASES)  # before hours of work, not after: a key that cannot be read
     bases = tuple(_named(known, name) for name in request.bases)
     stage = Stage(workspace)
     recipients = find_recipients(workspace, request.encrypt_to) if request.encrypt_to else None

@@ -14,6 +14,7 @@ from typing import Final, assert_never
 from tuf.api.metadata import TargetFile, Targets
 
 from agent.errors import ConfigError, TrustError
+from agent.release import Release
 from agent.rollout import (
     BUCKETS,
     Audience,
@@ -111,6 +112,18 @@ def make_rollout(request: RolloutRequest, counter: int, now: datetime) -> Rollou
         phases=phases,
         window=request.window,
     )
+
+
+def make_rollout_of(release: Release, request: RolloutRequest, now: datetime) -> Rollout:
+    """The rollout of a release that is here. Pure; raises `ConfigError` for boards it has no image for."""
+    known = {image.hardware_id for image in release.images}
+    for hardware_id in request.audience.hardware_ids:
+        if hardware_id not in known:
+            raise ConfigError(
+                f"--hardware-id: one for which release {release.name!r} has an image was expected, "
+                f"{hardware_id!r} found; there are: {', '.join(sorted(known))}"
+            )
+    return make_rollout(request, release.counter, now)
 
 
 def _check_phases(phases: tuple[Phase, ...]) -> None:
@@ -239,8 +252,7 @@ def start(
     workspace: Workspace, keys: KeyFolders, request: RolloutRequest, now: datetime
 ) -> SigningStatus:
     """Stage a new rollout of a release of the stage. Raises `ConfigError`."""
-    release = find_release(workspace, request.release)
-    rollout = make_rollout(request, release.counter, now)
+    rollout = make_rollout_of(find_release(workspace, request.release), request, now)
     return _edit_rollouts(workspace, keys, now, lambda rollouts: started(rollouts, rollout))
 
 
@@ -302,6 +314,7 @@ def _edit_rollouts(
 def _put(
     stage: Stage, role: RoleName, document: tuple[str, bytes], keys: KeyFolders, now: datetime
 ) -> SigningStatus:
+    keys.signers(role)  # a key that cannot be read is found before anything is changed
     target = stage.put_document(*document)
 
     def list_it(signed: Targets) -> None:

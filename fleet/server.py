@@ -28,6 +28,7 @@ from fleet.workspace import Workspace
 START_TIMEOUT_S: Final = 15.0
 STOP_TIMEOUT_S: Final = 1
 BACKLOG: Final = 512
+PORT_MAX: Final = 65535
 NEVER_CHANGES: Final = re.compile(r"(\d+|[0-9a-f]{64})\.[A-Za-z0-9._-]+|[0-9a-f]{64}")
 FOR_EVER: Final = b"public, max-age=31536000, immutable"
 ASK_AGAIN: Final = b"no-cache"
@@ -128,11 +129,12 @@ class HttpsServer:
             self._listener.close()
             self._listener = None
 
-    def run(self) -> None:
-        """Serve in this thread until the process is asked to end."""
+    def run(self, listening: Callable[[Path, str, int], None]) -> None:
+        """Serve in this thread until the process is asked to end; say so once it listens."""
         server = self._new_server()
         with listening_socket(self._bind, self._asked_port) as listener:
             self._port = listener.getsockname()[1]
+            listening(self._workspace.public, self._bind, self._port)
             server.run([listener])
 
     def _new_server(self) -> uvicorn.Server:
@@ -163,12 +165,16 @@ class HttpsServer:
 
 def listening_socket(bind: str, port: int) -> socket.socket:
     """A socket that listens already, so that the port is known. Raises `ConfigError`."""
+    if not 0 <= port <= PORT_MAX:
+        raise ConfigError(f"--port: 0 to {PORT_MAX} was expected, {port} found")
     family = socket.AF_INET6 if ":" in bind else socket.AF_INET
     try:
         return socket.create_server((bind, port), family=family, backlog=BACKLOG)
     except OSError as error:
+        why = (error.strerror or str(error)).partition(" (")[0]
         raise ConfigError(
-            f"{bind}:{port}: cannot listen here: {error}; is the port taken?"
+            f"{bind}:{port}: cannot listen here: {why}; is the port taken, or the address another "
+            "computer's? --port and --bind choose others"
         ) from error
 
 

@@ -178,6 +178,7 @@ def unchanged(signed: Root | Targets) -> None:
 def _sign_anew(
     stage: Stage, role: RoleName, metadata: Metadata[Root] | Metadata[Targets], keys: KeyFolders
 ) -> SigningStatus:
+    keys.signers(role)  # a key that cannot be read is found before anything is changed
     metadata.signatures.clear()
     stage.put(role, metadata)
     return countersign(stage, role, keys)

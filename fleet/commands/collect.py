@@ -6,7 +6,7 @@ import sys
 from contextlib import suppress
 
 from fleet.collect import Collector, Event
-from fleet.commands.signing import add_json, print_json
+from fleet.commands.signing import print_json
 from fleet.rail import WorkspaceRail
 from fleet.workspace import Workspace
 
@@ -22,7 +22,6 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     parser.add_argument(
         "--once-idle", type=float, metavar="SECONDS", help="stop when nothing came for so long"
     )
-    add_json(parser)
     parser.set_defaults(run=run)
 
 

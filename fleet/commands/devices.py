@@ -1,6 +1,7 @@
 """`lockgate-fleet devices`: what the devices said of themselves."""
 
 import argparse
+import sys
 from collections.abc import Iterable
 from dataclasses import asdict
 
@@ -11,11 +12,12 @@ from rich.text import Text
 from agent.errors import ConfigError
 from agent.report import report_document
 from agent.strict import format_time
-from fleet.commands.signing import add_json, print_json
+from fleet.commands.signing import print_json
 from fleet.store import DeviceRow, Store, StoredReport
 from fleet.workspace import Workspace
 
 COLUMNS = ("device", "online", "slot", "release", "phase", "last report")
+PIPE_COLUMNS = 1000
 REPORT_COLUMNS = ("received", "times", "outcome", "release", "code", "detail")
 
 
@@ -23,11 +25,9 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     """Add the command."""
     parser = subparsers.add_parser("devices", help="show what the devices said")
     actions = parser.add_subparsers(dest="action", metavar="list | show DEVICE")
+    actions.add_parser("list", help="every device, one line each (the default)")
     show = actions.add_parser("show", help="one device and its reports")
     show.add_argument("device")
-    for action in (actions.add_parser("list", help="every device, one line each"), show):
-        add_json(action)
-    add_json(parser)
     parser.set_defaults(run=run)
 
 
@@ -41,20 +41,38 @@ def run(options: argparse.Namespace, workspace: Workspace) -> int:
         if options.action == "show":
             rows = tuple(row for row in rows if row.device == options.device)
             if not rows:
-                raise ConfigError(f"{options.device}: no device of this name has said anything yet")
+                raise ConfigError(
+                    f"{options.device}: a device that has said something was expected, none of this name "
+                    "has; is `lockgate-fleet collect` running? `lockgate-fleet devices` shows all"
+                )
             _show(rows[0], store.reports(options.device), as_json=options.json)
         elif options.json:
-            _lines(asdict(row) for row in rows)
+            print_json({"devices": [asdict(row) for row in rows]})
         else:
-            Console().print(device_table(rows))
+            _console().print(device_table(rows))
+        if not rows:
+            print(
+                "no device has said anything yet; `lockgate-fleet collect` stores what they say",
+                file=sys.stderr,
+            )
     finally:
         store.close()
     return 0
 
 
+def _table(columns: Iterable[str]) -> Table:
+    """Columns of which only the words of the last one go on in another line."""
+    *names, last = columns
+    table = Table(box=None, pad_edge=False)
+    for name in names:
+        table.add_column(name, no_wrap=True)
+    table.add_column(last)
+    return table
+
+
 def device_table(rows: Iterable[DeviceRow]) -> Table:
     """The table of devices. Text from devices is never read as markup."""
-    table = Table(*COLUMNS, box=None, pad_edge=False)
+    table = _table(COLUMNS)
     for row in rows:
         cells = (
             row.device,
@@ -70,7 +88,7 @@ def device_table(rows: Iterable[DeviceRow]) -> Table:
 
 def report_table(reports: Iterable[StoredReport]) -> Table:
     """The table of one device's reports, oldest first."""
-    table = Table(*REPORT_COLUMNS, box=None, pad_edge=False)
+    table = _table(REPORT_COLUMNS)
     for stored in reports:
         report = stored.report
         cells = (
@@ -87,26 +105,26 @@ def report_table(reports: Iterable[StoredReport]) -> Table:
 
 def _show(row: DeviceRow, reports: tuple[StoredReport, ...], *, as_json: bool) -> None:
     if as_json:
-        _lines(
-            [
-                {
-                    **asdict(row),
-                    "reports": [
-                        {
-                            **report_document(stored.report),
-                            "first_received": format_time(stored.first_received),
-                            "times_received": stored.times_received,
-                        }
-                        for stored in reports
-                    ],
-                }
-            ]
-        )
+        print_json({**asdict(row), "reports": [_report_document(stored) for stored in reports]})
         return
-    console = Console()
+    console = _console()
     console.print(device_table([row]))
     console.print()
     console.print(report_table(reports))
+
+
+def _report_document(stored: StoredReport) -> dict[str, object]:
+    return {
+        **report_document(stored.report),
+        "first_received": format_time(stored.first_received),
+        "times_received": stored.times_received,
+    }
+
+
+def _console() -> Console:
+    """As wide as the terminal; in a file or a pipe, where nobody sees an end of line, wide enough."""
+    console = Console()
+    return console if console.is_terminal else Console(width=PIPE_COLUMNS)
 
 
 def _online(row: DeviceRow) -> str:
@@ -119,8 +137,3 @@ def _progress(row: DeviceRow) -> str:
     if not row.total_bytes:
         return row.phase
     return f"{row.phase} {100 * row.done_bytes // row.total_bytes} %"
-
-
-def _lines(documents: Iterable[dict[str, object]]) -> None:
-    for document in documents:
-        print_json(document)

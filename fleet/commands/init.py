@@ -3,7 +3,7 @@
 import argparse
 
 from fleet import authority
-from fleet.commands.signing import add_json, now, print_json
+from fleet.commands.signing import now, print_json
 from fleet.initialise import Trust, initialise
 from fleet.metadata import LIFETIMES, RoleName
 from fleet.rotation import all_keys
@@ -35,7 +35,6 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
             metavar="N",
             help=f"make N keys for {role} and need all of them",
         )
-    add_json(parser)
     parser.set_defaults(run=run)
 
 

@@ -7,7 +7,6 @@ from securesystemslib.signer import Key
 
 from fleet import files
 from fleet.commands.signing import (
-    add_json,
     add_keys,
     key_folders,
     now,
@@ -39,7 +38,6 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     shown = actions.add_parser("list", help="who may sign what, and which keys are here")
     add_keys(shown)
-    add_json(shown)
     added = actions.add_parser("add", help="one more key for a role")
     _add_change(added)
     added.add_argument("--kind", choices=KINDS, default=KeyKind.ED25519.value)
@@ -67,7 +65,6 @@ def _add_change(parser: argparse.ArgumentParser) -> None:
         "--into", type=Path, metavar="DIR", help="write the new private key to DIR/ROLE"
     )
     add_keys(parser)
-    add_json(parser)
 
 
 def run(options: argparse.Namespace, workspace: Workspace) -> int:
@@ -77,7 +74,7 @@ def run(options: argparse.Namespace, workspace: Workspace) -> int:
         case "list":
             _list(all_keys(workspace), keys, as_json=options.json)
         case "make":
-            _make(options.folder, KeyKind(options.kind))
+            _make(options.folder, KeyKind(options.kind), as_json=options.json)
         case "add":
             _add(options, workspace, keys)
         case _:
@@ -122,11 +119,14 @@ def _with_new(options: argparse.Namespace, workspace: Workspace, keys: KeyFolder
     return KeyFolders((*keys.folders, options.into or workspace.keys))
 
 
-def _make(folder: Path, kind: KeyKind) -> None:
+def _make(folder: Path, kind: KeyKind, *, as_json: bool) -> None:
     signer = generate(kind)
     private = save(folder, signer)
     public = private.with_suffix(".pub")
     files.replace(public, public_pem(signer))
+    if as_json:
+        print_json({"private": str(private), "public": str(public)})
+        return
     print(f"private key: {private}\npublic key:  {public}")
     print("the fleet takes it with `lockgate-fleet key add ROLE --public FILE`")
 

@@ -4,6 +4,7 @@ import argparse
 
 from agent.errors import ConfigError
 from agent.notice import SPREAD_S_MAX
+from fleet.commands.signing import print_json
 from fleet.enrol import check_name
 from fleet.notify import notify
 from fleet.workspace import Workspace
@@ -26,10 +27,14 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
 def run(options: argparse.Namespace, workspace: Workspace) -> int:
     """Leave the notice at the broker."""
     if not 0 <= options.spread <= SPREAD_S_MAX:
-        raise ConfigError(f"--spread: 0 to {SPREAD_S_MAX} seconds were expected")
+        raise ConfigError(
+            f"--spread: 0 to {SPREAD_S_MAX} seconds were expected, {options.spread} found"
+        )
     if options.device is not None:
         check_name(options.device)
     notify(workspace, spread_s=options.spread, device=options.device)
-    whom = options.device or "every device"
-    print(f"the broker keeps a notice for {whom}")
+    if options.json:
+        print_json({"device": options.device or "", "spread_s": options.spread})
+    else:
+        print(f"the broker keeps a notice for {options.device or 'every device'}")
     return 0

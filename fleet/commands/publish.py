@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from agent.strict import format_time
-from fleet.commands.signing import add_json, add_keys, key_folders, now, print_json
+from fleet.commands.signing import add_keys, key_folders, now, print_json
 from fleet.metadata import STAGED, RoleName
 from fleet.publish import Publication, publish
 from fleet.workspace import Workspace
@@ -24,7 +24,6 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         "`--only timestamp` only signs the date anew",
     )
     parser.add_argument("--dry-run", action="store_true", help="verify, and write nothing")
-    add_json(parser)
     parser.set_defaults(run=run)
 
 

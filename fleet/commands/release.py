@@ -20,7 +20,6 @@ from agent.release import Image, Release, encode_release
 from agent.strict import format_time
 from fleet.chip_images import HOSTS_METAVAR, parse_chip_inputs
 from fleet.commands.signing import (
-    add_json,
     add_keys,
     key_folders,
     now,
@@ -55,10 +54,9 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     parser = subparsers.add_parser("release", help="make and show releases")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     _add_add(actions.add_parser("add", help="make a release out of images"))
-    add_json(actions.add_parser("list", help="all releases"))
+    actions.add_parser("list", help="all releases")
     shown = actions.add_parser("show", help="one release")
     shown.add_argument("name")
-    add_json(shown)
     parser.set_defaults(run=run)
 
 
@@ -104,7 +102,6 @@ def _add_add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dry-run", action="store_true", help="show what would be made")
     add_keys(parser)
-    add_json(parser)
 
 
 def _add_inputs(parser: argparse.ArgumentParser) -> None:

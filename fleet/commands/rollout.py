@@ -1,13 +1,14 @@
 """`lockgate-fleet rollout`: start, plan, change, halt and show rollouts."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from agent.errors import ConfigError
 from agent.rollout import Audience, Halts, Rollout
 from agent.strict import format_time
+from fleet.certificates import enrolled_devices, revoked_devices
 from fleet.commands.signing import (
-    add_json,
     add_keys,
     key_folders,
     now,
@@ -27,7 +28,7 @@ from fleet.rollout import (
     find,
     halt,
     halt_of,
-    make_rollout,
+    make_rollout_of,
     start,
 )
 from fleet.store import Store
@@ -54,21 +55,18 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         "--devices-file",
         type=Path,
         metavar="FILE",
-        help="device ids, one a line (default: all that ever reported)",
+        help="device ids, one a line (default: all that were enrolled here or ever reported)",
     )
     for verb, words in VERBS.items():
         changed = actions.add_parser(verb.value, help=words)
         changed.add_argument("id")
         add_keys(changed)
-        add_json(changed)
     halted = actions.add_parser("halt", help="stop it now, with the one online key")
     halted.add_argument("id")
     halted.add_argument("--reason", required=True, metavar="TEXT")
     add_keys(halted)
-    add_json(halted)
     shown = actions.add_parser("status", help="what is staged")
     shown.add_argument("id", nargs="?")
-    add_json(shown)
     parser.set_defaults(run=run)
 
 
@@ -92,7 +90,6 @@ def _add_request(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="devices that may fail before the collector halts it (default: %(default)s)",
     )
-    add_json(parser)
 
 
 def run(options: argparse.Namespace, workspace: Workspace) -> int:
@@ -101,6 +98,7 @@ def run(options: argparse.Namespace, workspace: Workspace) -> int:
         case "start":
             keys = key_folders(options, workspace)
             status = start(workspace, keys, _request(options), now())
+            _warn_of_strangers(options, workspace)
             print_statuses((status,), as_json=options.json)
         case "plan":
             _plan(options, workspace)
@@ -133,8 +131,9 @@ def _request(options: argparse.Namespace) -> RolloutRequest:
 def _plan(options: argparse.Namespace, workspace: Workspace) -> None:
     request = _request(options)
     release = find_release(workspace, request.release)
-    rollout = make_rollout(request, release.counter, now())
-    devices = _known_devices(options, workspace)
+    rollout = make_rollout_of(release, request, now())
+    devices = _planned_devices(options, workspace)
+    _warn_of_strangers(options, workspace)
     plans = predict(rollout, devices)
     if options.json:
         phases = [
@@ -151,9 +150,11 @@ def _plan(options: argparse.Namespace, workspace: Workspace) -> None:
     for plan in plans:
         share = f"{plan.phase.share / 100:g} %"
         print(
-            f"  from {format_time(plan.phase.not_before)}  {share:>8}  {len(plan.devices)} more: "
-            f"{_some(plan.devices)}"
+            f"  from {format_time(plan.phase.not_before)}  {share:>8}  {len(plan.devices)} more"
+            + (f": {_some(plan.devices)}" if plan.devices else "")
         )
+    if not devices:
+        print("no device is known here yet; --devices-file FILE names some", file=sys.stderr)
 
 
 def _some(devices: tuple[str, ...], shown: int = 8) -> str:
@@ -161,23 +162,43 @@ def _some(devices: tuple[str, ...], shown: int = 8) -> str:
     return ", ".join(devices[:shown]) + (f" and {rest} others" if rest > 0 else "")
 
 
-def _known_devices(options: argparse.Namespace, workspace: Workspace) -> tuple[str, ...]:
+def _planned_devices(options: argparse.Namespace, workspace: Workspace) -> tuple[str, ...]:
     path: Path | None = options.devices_file
     if path is not None:
         try:
             return parse_devices(path.read_text(), str(path))
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: a list of device ids was expected: {error}") from error
+            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            raise ConfigError(
+                f"{path}: a file with a device id on each line was expected: {why}"
+            ) from error
     if options.device:
         return tuple(options.device)
-    if not workspace.store.exists():
-        return ()
-    store = Store(workspace.store)
-    store.open()
-    try:
-        return tuple(row.device for row in store.devices())
-    finally:
-        store.close()
+    return _known_devices(workspace)
+
+
+def _known_devices(workspace: Workspace) -> tuple[str, ...]:
+    """The devices that ever reported or were enrolled here, without those that were revoked."""
+    reported: set[str] = set()
+    if workspace.store.exists():
+        store = Store(workspace.store)
+        store.open()
+        try:
+            reported = {row.device for row in store.devices()}
+        finally:
+            store.close()
+    known = reported.union(enrolled_devices(workspace))
+    return tuple(sorted(known.difference(revoked_devices(workspace))))
+
+
+def _warn_of_strangers(options: argparse.Namespace, workspace: Workspace) -> None:
+    """Name the devices of `--device` that nobody knows here: they may be mistyped."""
+    strangers = sorted(set(options.device).difference(_known_devices(workspace)))
+    if strangers:
+        print(
+            f"warning: {', '.join(strangers)}: neither enrolled here nor heard of; is it mistyped?",
+            file=sys.stderr,
+        )
 
 
 def _status(options: argparse.Namespace, workspace: Workspace) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from agent.errors import ConfigError
@@ -14,8 +15,13 @@ HTTPS_PORT = 443
 def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command."""
     parser = subparsers.add_parser("serve", help="serve public/ over HTTPS")
-    parser.add_argument("--port", type=int, help="default: that of repository.url")
-    parser.add_argument("--bind", default="0.0.0.0", help="address to listen on")  # noqa: S104  # devices come from outside
+    parser.add_argument("--port", type=int, metavar="N", help="default: that of repository.url")
+    parser.add_argument(
+        "--bind",
+        default="0.0.0.0",  # noqa: S104  # devices come from outside
+        metavar="ADDRESS",
+        help="address to listen on (default: %(default)s)",
+    )
     parser.add_argument(
         "--print-nginx", action="store_true", help="print the same as an nginx configuration"
     )
@@ -29,9 +35,12 @@ def run(options: argparse.Namespace, workspace: Workspace) -> int:
     if options.print_nginx:
         print(nginx_configuration(workspace, port=port, host=host), end="")
         return 0
-    print(f"serving {workspace.public} on {options.bind}:{port}; stop with Ctrl-C", file=sys.stderr)
-    HttpsServer(workspace, port=port, bind=options.bind).run()
+    HttpsServer(workspace, port=port, bind=options.bind).run(_tell)
     return 0
+
+
+def _tell(folder: Path, bind: str, port: int) -> None:
+    print(f"serving {folder} on {bind}:{port}; stop with Ctrl-C", file=sys.stderr)
 
 
 def _address(url: str) -> tuple[str, int]:

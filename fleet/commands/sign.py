@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from fleet.ceremony import describe, merge, sign_file, sign_staged
-from fleet.commands.signing import add_json, add_keys, key_folders, now, print_json, print_statuses
+from fleet.commands.signing import add_keys, key_folders, now, print_json, print_statuses
 from fleet.keys import KeyFolders
 from fleet.metadata import STAGED, RoleName
 from fleet.rotation import renew
@@ -25,7 +25,6 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     way.add_argument(
         "--renew", action="store_true", help="first make a new version with a new expiry date"
     )
-    add_json(parser)
     parser.set_defaults(run=run)
 
 

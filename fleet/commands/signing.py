@@ -23,16 +23,11 @@ def add_keys(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_json(parser: argparse.ArgumentParser) -> None:
-    """Let `--json` stand behind the command too."""
-    parser.add_argument(
-        "--json", action="store_true", default=argparse.SUPPRESS, help="print JSON for machines"
-    )
-
-
 def key_folders(options: argparse.Namespace, workspace: Workspace) -> KeyFolders:
-    """The folders that `--keys` names, or the workspace's own."""
-    return KeyFolders(tuple(options.keys or [workspace.keys]))
+    """The folders that `--keys` names, or the workspace's own. Raises `ConfigError`."""
+    named = KeyFolders(tuple(options.keys or ()))
+    named.check()
+    return named if named.folders else KeyFolders((workspace.keys,))
 
 
 def now() -> datetime:

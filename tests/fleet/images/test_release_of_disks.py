@@ -1,6 +1,5 @@
 """`release add` takes what a build leaves, and says what it took."""
 
-import argparse
 import hashlib
 import json
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import ConfigError
-from fleet.commands import release
+from fleet.cli import build_parser
 from fleet.disk_image_parts import parse_disk_input
 from fleet.initialise import initialise
 from fleet.workspace import Workspace
@@ -33,10 +32,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 def add(workspace: Workspace, *words: str) -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--json", action="store_true")
-    release.add(parser.add_subparsers())
-    options = parser.parse_args(("release", "add", *words))
+    options = build_parser().parse_args(("release", "add", *words))
     assert options.run(options, workspace) == 0
 
 

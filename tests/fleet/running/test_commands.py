@@ -92,7 +92,7 @@ def test_devices_shows_what_they_said(
     assert "[red]x[/red]" in capsys.readouterr().out
     for words in (("--json", "devices"), ("devices", "list", "--json")):
         assert run(operator, *words) == 0
-        assert json.loads(capsys.readouterr().out)["online"] is True
+        assert json.loads(capsys.readouterr().out)["devices"][0]["online"] is True
     assert run(operator, "devices", "show", "heron", "--json") == 0
     assert json.loads(capsys.readouterr().out)["reports"][0]["times_received"] == 1
     assert run(operator, "devices", "show", "nobody") == 78

@@ -1,6 +1,5 @@
 """The signing commands, as an operator types them."""
 
-import argparse
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,19 +7,14 @@ from pathlib import Path
 import pytest
 
 from agent.errors import UpdateError
-from fleet.commands import init, key, publish, release, rollout, sign
+from fleet.cli import build_parser
 from fleet.workspace import Workspace
 from tests.fleet.signing.support import HARDWARE, Client, Fleet, noise
 
 
 def run(folder: Path, *arguments: str) -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--json", action="store_true")
-    subparsers = parser.add_subparsers()
-    for command in (init, key, publish, release, rollout, sign):
-        command.add(subparsers)
-    options = parser.parse_args(arguments)
-    assert options.run(options, Workspace(folder)) == 0
+    options = build_parser().parse_args(["--dir", str(folder), *arguments])
+    assert options.run(options, Workspace(options.dir)) == 0
 
 
 def test_a_fleet_is_started_and_rolls_out(
@@ -47,7 +41,7 @@ def test_every_command_speaks_json(fleet: Fleet, capsys: pytest.CaptureFixture[s
     folder = fleet.workspace.root
     fleet.add("1", 1)
     for words in (
-        "rollout start r --release 1 --phase 50 --phase 100@+30s --hardware-id x",
+        f"rollout start r --release 1 --phase 50 --phase 100@+30s --hardware-id {HARDWARE}",
         "rollout plan s --release 1 --device a --device b",
         "rollout pause r",
         "rollout status r",
@@ -57,6 +51,7 @@ def test_every_command_speaks_json(fleet: Fleet, capsys: pytest.CaptureFixture[s
         "key rotate snapshot",
         "key add halts --threshold 1",
         "sign root",
+        f"key make {folder / 'elsewhere'}",
         "sign releases --renew",
         "publish --dry-run",
         "publish",
@@ -65,7 +60,7 @@ def test_every_command_speaks_json(fleet: Fleet, capsys: pytest.CaptureFixture[s
         run(folder, *words.split(), "--json")
 
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert len(lines) == 14
+    assert len(lines) == 15
     assert all(isinstance(line, dict) for line in lines)
     assert lines[1]["phases"][0]["share"] == 500
     assert lines[3]["rollouts"][0]["state"] == "paused"
