@@ -7,17 +7,14 @@ be, for what a chip holds already is neither erased nor written. `docs/decisions
 """
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import replace
-from typing import Final, Protocol
 
-from agent.board import BoardProfile, Microcontroller, SlotName, other
-from agent.chip_memory import beside, new_images
-from agent.chip_plan import check_pairs
+from agent.board import Microcontroller
 from agent.device import Device
 from agent.encryption import open_kept, seal_kept
 from agent.errors import FlashError, FlashRefusedError, MixedError, RefusedError, StateError
-from agent.firmware import AS_IT_CAME, FOLDER, ChipRecord, Firmware
+from agent.firmware import AS_IT_CAME, ChipRecord, Firmware
 from agent.flash import ChipImage, OnProgress, Progress
 from agent.flash.entry import GpioPins
 from agent.flash.image_file import raw_image
@@ -33,58 +30,17 @@ from agent.flash.pace import Pace
 from agent.flash.select import check_image_fits, flash_start, parse_image
 from agent.flash.session import ATTEMPTS, flash_chip
 from agent.interfaces import SerialLine
-from agent.journal import Journal
-from agent.records import Meter
-from agent.update import ChipInstallation, State, Update
+from agent.no_chips import Keeper, NoChips, wanted
+from agent.update import ChipInstallation, Update
 from agent.whole_image import fetch_whole
 
-LEAVING_ATTEMPTS: Final = 2
-"""In a trial that failed; the old system tries again, and has more time."""
 
-
-class Keeper(Protocol):
-    """Whoever keeps the journal."""
-
-    journal: Journal
-    meter: Meter
-
-    def record(self, journal: Journal) -> None:
-        """Make a journal durable. Raises `StateError`."""
-        ...
-
-
-def wanted(journal: Journal, booted: SlotName) -> Mapping[str, Firmware]:
-    """The images that belong beside the system that runs, by chip; one that is not named is as it came."""
-    update = journal.update
-    if update is None or update.finished:
-        return beside(journal, booted)
-    beside_old = beside(journal, other(update.target))
-    on_trial = update.state in (State.SWITCHED, State.TRIAL) and booted == update.target
-    return {**beside_old, **new_images(update)} if on_trial else beside_old
-
-
-def chips_settled(profile: BoardProfile, journal: Journal, booted: SlotName) -> bool:
-    """Whether every chip holds what belongs beside the system that runs."""
-    images = wanted(journal, booted)
-    return all(
-        journal.chips.get(chip.name, AS_IT_CAME).is_settled_on(images.get(chip.name))
-        for chip in profile.microcontrollers
-    )
-
-
-class Chips:
-    """All microcontrollers of one device in one boot. `tell` shows progress and keeps the device alive."""
+class Chips(NoChips):
+    """All microcontrollers of one device in one boot."""
 
     def __init__(self, device: Device, keeper: Keeper, tell: Callable[[str], None]) -> None:
-        self._device = device
-        self._keeper = keeper
-        self._tell = tell
+        super().__init__(device, keeper, tell)
         self._timings: dict[str, str] = {}
-
-    @property
-    def settled(self) -> bool:
-        """Whether every chip holds what belongs beside the system that runs."""
-        return chips_settled(self._device.profile, self._keeper.journal, self._device.boot.booted())
 
     def check_ways_back(self, chips: tuple[ChipInstallation, ...]) -> None:
         """Refuse to replace what nobody could bring back. Raises `RefusedError`."""
@@ -96,22 +52,6 @@ class Chips:
                     f"chip {chip.name}: a way back to the image with which it came was expected, its "
                     "protocol has none; set allow_one_way = true in the board profile to do without"
                 )
-
-    def going_back(self, target: SlotName) -> tuple[ChipInstallation, ...]:
-        """The images that belong beside the other slot's system. Raises `RefusedError`, `PairError`."""
-        installed, booted = self._keeper.journal.installed, self._device.boot.booted()
-        then, now = installed[target], installed.get(booted)
-        planned = []
-        for name, held in (now.chips if now else {}).items():
-            firmware = then.chips.get(name)
-            if firmware is None:
-                raise RefusedError(
-                    f"chip {name}: the image from before was expected to be kept, it never was known"
-                )
-            counter = now.counter if now else 0
-            check_pairs(name, firmware, (held,), before=counter, after=then.counter)
-            planned.append(ChipInstallation(name, firmware, None))
-        return tuple(planned)
 
     def prepare(self, update: Update, breathe: Callable[[], None]) -> None:
         """Have every image whole on the device, the old ones too, before anything is switched.
@@ -140,7 +80,7 @@ class Chips:
                 image = self._image(chip, firmware)
                 check_runs(chip.settings, self._line(chip), self._pins(), image)
 
-    def settle(self, attempts: int = ATTEMPTS, replaced: Collection[str] = ()) -> None:
+    def settle(self, attempts: int | None = None, replaced: Collection[str] = ()) -> None:
         """To what belongs beside the system that is here to stay. Raises `MixedError` naming the rest.
 
         A chip that is to be `replaced` and whose image from before is lost is left as it is, or no release
@@ -149,23 +89,13 @@ class Chips:
         errors = []
         for chip in self._device.profile.microcontrollers:
             try:
-                self._settle(chip, attempts)
+                self._settle(chip, attempts or ATTEMPTS)
             except (FlashError, StateError) as error:
                 lost = isinstance(error, (FlashRefusedError, StateError))
                 if not lost or chip.name not in replaced:
                     errors.append(f"chip {chip.name}: {error}")
         if errors:
             raise MixedError("; ".join(errors))
-
-    def tidy(self) -> None:
-        """Forget images that belong to no slot and no chip any more."""
-        journal = self._keeper.journal
-        beside = [image for one in journal.installed.values() for image in one.chips.values()]
-        held = [image for row in journal.chips.values() for image in (row.holds, row.writing)]
-        kept = {image.path for image in (*beside, *held) if image is not None}
-        for name in self._device.world.files.names(FOLDER):
-            if name not in kept:
-                self._device.world.files.remove(name)
 
     def summary(self) -> str:
         """What each chip holds, and what writing it in this boot took; empty for a device without chips."""

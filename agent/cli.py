@@ -1,5 +1,6 @@
 """`lockgate`: parses, calls one verb, prints its errors; each verb is a module of `agent/commands`."""
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -61,7 +62,14 @@ def build_parser(verbs: Sequence[str] = COMMANDS) -> "argparse.ArgumentParser":
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; the exit status is that of `docs/exit-codes.md`."""
-    words = sys.argv[1:] if arguments is None else arguments
+    if arguments is not None:
+        return _run(arguments)
+    status = _run(sys.argv[1:])
+    gc.freeze()  # all that was loaded goes with the process; looking through it first takes a while
+    return status
+
+
+def _run(words: Sequence[str]) -> int:
     options = _options(words)
     run: Run = options.run
     try:

@@ -33,6 +33,7 @@ from agent.rollout import (
     rollouts_path,
 )
 from agent.strict import NAME, TIME_FORMAT, Refusal, load_json
+from agent.tuf_client import do_without_urllib3
 
 if TYPE_CHECKING:  # tuf costs 25 MiB and 0.1 s: it is imported when there is something to verify
     from tuf.api.metadata import Snapshot, TargetFile
@@ -194,6 +195,7 @@ def _refreshed(
 
     python-tuf counts rotations from the root of trust on, also those that it has in its cache.
     """
+    do_without_urllib3()
     from tuf.api.exceptions import ExpiredMetadataError  # noqa: PLC0415  # heavy, see above
     from tuf.ngclient import Updater, UpdaterConfig  # noqa: PLC0415  # heavy, see above
 

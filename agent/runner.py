@@ -21,7 +21,6 @@ from agent.bookkeeping import (
     without_target,
 )
 from agent.chip_memory import remember
-from agent.chips import LEAVING_ATTEMPTS, Chips
 from agent.device import Device
 from agent.errors import (
     BootControlError,
@@ -29,6 +28,7 @@ from agent.errors import (
     FlashError,
     LimitError,
     MixedError,
+    NotFoundError,
     Retry,
     TrustError,
     UpdateError,
@@ -41,6 +41,7 @@ from agent.moves import Hooks as Hooks  # noqa: PLC0414  # its users know it fro
 from agent.moves import Move as Move  # noqa: PLC0414  # as above
 from agent.moves import Narrator
 from agent.moves import Reboot as Reboot  # noqa: PLC0414  # as above
+from agent.no_chips import LEAVING_ATTEMPTS, make_chips
 from agent.planning import plan_update
 from agent.policy import Proceed, decide, halted
 from agent.restraint import Restraint
@@ -71,7 +72,7 @@ class Runner:
         self._interrupted = False
         self._looked_s = 0.0
         self._restraint = device.restraint or Restraint(device.world, NO_LIMITS)
-        self._chips = Chips(device, self, Narrator(device.world, hooks).say)
+        self._chips = make_chips(device, self, Narrator(device.world, hooks).say)
 
     @property
     def update(self) -> Update | None:
@@ -348,13 +349,13 @@ class Runner:
         if isinstance(error, LimitError):
             self.record(with_hold(self._device, self.journal, update, error))
             raise error
-        if isinstance(error, FetchError) or (update.state is State.UNHEALTHY and in_target):
-            raise error
-        if isinstance(error, TrustError) and update.state is State.ACCEPTED:
+        if isinstance(error, (TrustError, NotFoundError)) and update.state is State.ACCEPTED:
             # A mirror that lies once must not end what was signed, and nothing is written yet.
             if self._still_wanted(update):
                 raise error
             return self._stopped(update)
+        if isinstance(error, FetchError) or (update.state is State.UNHEALTHY and in_target):
+            raise error
         failed = replace(update, failures=update.failures + 1)
         limit = MENDING_MAX if isinstance(error, MixedError) else FAILURES_MAX
         if error.retry is Retry.LATER and failed.failures < limit:

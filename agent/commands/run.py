@@ -1,9 +1,8 @@
 """`lockgate run`: the service, until it is told to stop or the device must reboot."""
 
-import argparse
 import signal
 from types import FrameType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from agent import journal as journals
 from agent.commands.output import show
@@ -15,6 +14,9 @@ from agent.linux.lock import StateLock
 from agent.linux.wake import Waker
 from agent.linux.world import service_world, wake_path
 from agent.service import Ending, Service
+
+if TYPE_CHECKING:  # an agent that the courier starts goes without it
+    import argparse
 
 REBOOT_DUE: Final = 4
 INTERRUPTED: Final = 130
@@ -54,7 +56,7 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     parser.set_defaults(run=run)
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: "argparse.Namespace") -> int:
     """Serve; 4 when a reboot was asked for and this process must make way."""
     setup = read_setup(options)
     with StateLock(setup.config.paths.state):

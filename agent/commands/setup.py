@@ -1,9 +1,9 @@
 """What a verb works on: the files that `agent.toml` names, the device that they describe, its lock."""
 
-import argparse
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from agent.board import BoardProfile, TrybootSettings, UbootSettings, parse_profile
 from agent.commands.settings import (
@@ -21,6 +21,9 @@ from agent.linux.world import local_world, wake_path
 from agent.opening import open_device
 from agent.request import Request, leave
 from agent.strict import Refusal, load_json
+
+if TYPE_CHECKING:  # an agent that the courier starts goes without it
+    import argparse
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ class RunningService:
         Waker.send(path)
 
 
-def read_setup(options: argparse.Namespace) -> Setup:
+def read_setup(options: "argparse.Namespace") -> Setup:
     """Everything that `--config` leads to. Raises `ConfigError`, `ProfileError`."""
     config = read_config(options.config)
     return Setup(
@@ -131,7 +134,7 @@ def device_keys(profile: BoardProfile) -> Iterator[tuple[str, str]]:
 
 
 def alone_or_asked(
-    options: argparse.Namespace,
+    options: "argparse.Namespace",
     alone: Callable[[Device], int],
     asked: Callable[[RunningService], int],
 ) -> int:

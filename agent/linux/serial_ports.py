@@ -1,8 +1,12 @@
 """`SerialPorts` on Linux; pyserial is loaded when the first port is asked for."""
 
-from agent.flash.entry import GpioPins
+from typing import TYPE_CHECKING
+
 from agent.interfaces import SerialLine
 from agent.linux.gpio import LinuxGpioPins
+
+if TYPE_CHECKING:  # few boards need it
+    from agent.flash.entry import GpioPins
 
 
 class LinuxSerialPorts:
@@ -17,6 +21,6 @@ class LinuxSerialPorts:
 
         return LinuxSerialLine(path)
 
-    def pins(self) -> GpioPins:
+    def pins(self) -> "GpioPins":
         """The pins that the kernel offers; their library is loaded when one is used."""
         return self._pins

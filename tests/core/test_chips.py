@@ -10,10 +10,10 @@ from agent.board import MICROCONTROLLERS_MAX, BoardProfile, SlotName, parse_prof
 from agent.bookkeeping import with_summary
 from agent.chip_memory import ChipMemory, recall, remember
 from agent.chip_plan import check_pairs, plan_chips
-from agent.chips import chips_settled, wanted
 from agent.errors import PairError, ProfileError, RefusedError, TooLargeError, TrustError
 from agent.firmware import ChipRecord, Firmware
 from agent.journal import Installed, Journal, decode, encode
+from agent.no_chips import chips_settled, wanted
 from agent.release import CHIP_IMAGE_BYTES_MAX, Hosts, Image, encode_release, parse_release
 from agent.report import DETAIL_LENGTH_MAX
 from agent.update import ChipInstallation, Event, Installation, State, resume

@@ -82,7 +82,7 @@ class LeavesTheNewImage(Chips):
     def settled(self) -> bool:
         return True
 
-    def settle(self, attempts: int = 1, replaced: Collection[str] = ()) -> None:
+    def settle(self, attempts: int | None = None, replaced: Collection[str] = ()) -> None:
         del attempts, replaced
 
 
