@@ -21,7 +21,6 @@ from agent.bookkeeping import (
     without_target,
 )
 from agent.chip_memory import remember
-from agent.chips import LEAVING_ATTEMPTS, Chips
 from agent.device import Device
 from agent.errors import (
     BootControlError,
@@ -42,6 +41,7 @@ from agent.moves import Hooks as Hooks  # noqa: PLC0414  # its users know it fro
 from agent.moves import Move as Move  # noqa: PLC0414  # as above
 from agent.moves import Narrator
 from agent.moves import Reboot as Reboot  # noqa: PLC0414  # as above
+from agent.no_chips import LEAVING_ATTEMPTS, make_chips
 from agent.planning import plan_update
 from agent.policy import Proceed, decide, halted
 from agent.restraint import Restraint
@@ -72,7 +72,7 @@ class Runner:
         self._interrupted = False
         self._looked_s = 0.0
         self._restraint = device.restraint or Restraint(device.world, NO_LIMITS)
-        self._chips = Chips(device, self, Narrator(device.world, hooks).say)
+        self._chips = make_chips(device, self, Narrator(device.world, hooks).say)
 
     @property
     def update(self) -> Update | None:
