@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-from agent.errors import StateError, UpdateError
+from agent.errors import ConfigError, StateError, UpdateError
 from agent.strict import encode_json
 from fleet.workspace import Workspace
 
@@ -85,6 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except UpdateError as error:
         return _refused(error, as_json="--json" in words)
+    except ModuleNotFoundError as error:
+        return _refused(_lacking(error), as_json="--json" in words)
     except KeyboardInterrupt:
         print("lockgate-fleet: stopped; the same command again begins anew", file=sys.stderr)
         return INTERRUPTED
@@ -114,6 +116,14 @@ def _refused(error: UpdateError, *, as_json: bool) -> int:
     else:
         print(f"lockgate-fleet: {error.code}: {error}", file=sys.stderr)
     return error.exit_status
+
+
+def _lacking(error: ModuleNotFoundError) -> ConfigError:
+    """A device has this program too, without the operator's libraries."""
+    return ConfigError(
+        f"the operator's libraries were expected, {error.name} is not installed; "
+        "run `pip install 'lockgate[fleet]'`"
+    )
 
 
 def _translated(error: OSError) -> StateError:

@@ -33,6 +33,16 @@ from simulator.world import DarkBoardError, RestlessError
 OK: Final = 0
 WRONG: Final = 1
 MIB: Final = 1024 * 1024
+OPERATIONS: Final = (
+    "BlockDevice.write",
+    "BlockDevice.flush",
+    "Files.replace",
+    "Files.remove",
+    "System.reboot",
+    "Broker.publish",
+    "SerialLine.write",
+)
+"""What `--cut-at-name` takes: every durable effect of a simulated seam."""
 BROKEN: Final = (BrokenImageError, DarkBoardError, RestlessError)
 
 Run = Callable[[argparse.Namespace], int]
@@ -109,6 +119,8 @@ def _run(options: argparse.Namespace) -> int:
         lab.device.run_until_quiet()
     except BROKEN as error:
         failure = str(error)
+    if not failure:
+        _check_cut(lab, options)
     summary = _summary(lab, options.behaviour, failure)
     if options.json:
         events = [line_document(line) for line in lab.device.trace.lines]
@@ -125,11 +137,22 @@ def _plan_cut(lab: Lab, options: argparse.Namespace) -> None:
         power.cut_at(options.cut_at, options.moment)
     if options.cut_at_name:
         name, _, number = options.cut_at_name.partition(":")
-        if not number.isdecimal() or int(number) < 1:
+        if name not in OPERATIONS or not number.isdecimal() or int(number) < 1:
             raise ConfigError(
-                f"--cut-at-name: NAME:K with K from 1 was expected, {options.cut_at_name!r} found"
+                f"--cut-at-name: NAME:K with K from 1 and one of {', '.join(OPERATIONS)} was expected, "
+                f"{options.cut_at_name!r} found"
             )
         power.cut_at_name(name, int(number), options.moment)
+
+
+def _check_cut(lab: Lab, options: argparse.Namespace) -> None:
+    """Refuse a cut that never came: an update without it would be taken for one that survived it."""
+    power = lab.device.board.power
+    if (options.cut_at is not None or options.cut_at_name) and not power.cuts:
+        raise ConfigError(
+            f"--cut-at, --cut-at-name: an operation of this update was expected, "
+            f"{options.cut_at_name or options.cut_at} found; it has {power.number} operations"
+        )
 
 
 def _summary(lab: Lab, behaviour: Behaviour, failure: str) -> dict[str, object]:

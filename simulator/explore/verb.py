@@ -8,6 +8,7 @@ from typing import Final
 
 from rich.console import Console
 
+from agent.errors import ConfigError
 from simulator.explore.page import write_page
 from simulator.explore.result import Result
 from simulator.explore.scenario import Scenario
@@ -68,6 +69,8 @@ def _explore(options: argparse.Namespace) -> int:
         audit=options.audit,
         every_word=options.every_word,
     )
+    if options.html:
+        _check_page(options.html)
     began_s = time.monotonic()
     console = Console(stderr=options.json, width=None if sys.stdout.isatty() else WIDTH)
     with Bulletin(console, len(chosen)) as bulletin:
@@ -81,6 +84,12 @@ def _explore(options: argparse.Namespace) -> int:
     if options.html:
         write_page(options.html, chosen)
     return OK if results and all(result.good for result in results) else WRONG
+
+
+def _check_page(path: Path) -> None:
+    """Raise `ConfigError` before the work for a page that could not be written after it."""
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise ConfigError(f"--html: a file in a folder that is there was expected, {path} found")
 
 
 def _in_order(chosen: list[Configuration], results: list[Result]) -> list[Result]:

@@ -38,12 +38,32 @@ def test_the_power_can_be_cut_by_number_and_by_name(capsys: pytest.CaptureFixtur
         assert "! power cut" in [event["event"] for event in document["events"]]
 
 
-@pytest.mark.parametrize("text", ["BlockDevice.flush", "x:0", "x:y"])
+@pytest.mark.parametrize(
+    "text", ["BlockDevice.flush", "BlockDevice.flush:0", "BlockDevice.flush:y", "x:1"]
+)
 def test_a_cut_that_is_not_named_well_is_refused(
     text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["run", "--cut-at-name", text]) == 78
     assert "NAME:K" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words", [("--cut-at", "99999"), ("--cut-at", "0"), ("--cut-at-name", "Files.replace:999")]
+)
+def test_a_cut_that_never_comes_is_not_taken_for_one_that_was_survived(
+    words: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", *words]) == 78
+    assert words[1] in capsys.readouterr().err
+
+
+def test_a_page_that_could_not_be_written_is_refused_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "nowhere" / "cuts.html"
+    assert main(["explore", "--scenario", "healthy", "--html", str(page)]) == 78
+    assert str(page) in capsys.readouterr().err
 
 
 def test_a_board_may_be_a_file_and_an_unknown_one_is_refused(
