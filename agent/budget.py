@@ -46,10 +46,10 @@ class Dates(Protocol):
 
 def load(files: Files) -> Spent | None:
     """What was spent; None when the file cannot be read."""
-    content = files.read(FILE)
-    if content is None:
-        return Spent()
     try:
+        content = files.read(FILE)
+        if content is None:
+            return Spent()
         fields = load_json(content, length_max=FILE_BYTES_MAX, refusal=Refusal(StateError, FILE))
         fields.integer("schema", SCHEMA, SCHEMA)
         spent = Spent(

@@ -76,15 +76,21 @@ def raise_counter(floor: Floor, counter: int) -> Floor:
 def load(files: Files) -> Floor:
     """The floor; the lowest one when there is none. Raises `StateError` when it cannot be read.
 
-    The spare copy stands in for a file that is lost or rotten.
+    The spare copy stands in for a file that is lost or rotten, or that the medium does not give back.
     """
-    content, spare = files.read(FILE), files.read(SPARE)
-    if content is None and spare is None:
-        return Floor()
+    lost: StateError | None = None
     try:
-        return _decode(content or b"")
-    except StateError:
-        return _decode(spare or b"")
+        content = files.read(FILE)
+        if content is not None:
+            return _decode(content)
+    except StateError as error:
+        lost = error
+    spare = files.read(SPARE)
+    if spare is not None:
+        return _decode(spare)
+    if lost is not None:
+        raise lost
+    return Floor()
 
 
 def _decode(content: bytes) -> Floor:

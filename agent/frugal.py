@@ -5,6 +5,7 @@ kept as they came, encrypted or not, so that nothing is fetched twice; they are 
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -86,7 +87,9 @@ class Frugal:
         self._ranges = ranges
         self._remove_but({one.name for one in ranges})
         for one in ranges:
-            content = self._files.read(one.name) or b""
+            content = b""
+            with suppress(StateError):  # then it is fetched again
+                content = self._files.read(one.name) or b""
             if len(content) <= one.end - one.start:
                 one.content += content
 

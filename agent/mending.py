@@ -20,13 +20,29 @@ DAMAGED_FLOOR_FILE: Final = "floor.damaged"
 UNKNOWN_RELEASE: Final = "unknown"
 
 
+def load_or_none(files: Files) -> Journal | None:
+    """The journal for whoever begins with it; None also when the medium does not give it back."""
+    try:
+        return journals.load(files)
+    except StateError:
+        return None
+
+
+def _remains(files: Files, name: str) -> bytes:
+    """What can still be read of a damaged file."""
+    try:
+        return files.read(name) or b""
+    except StateError:
+        return b""
+
+
 def journal_anew(device: Device) -> Journal:
     """A journal from what the hardware says, with an alarm; the one that was damaged is set aside.
 
     A trial that nobody remembers is left at once: what belongs beside the slot behind it must be kept.
     """
     files, boot = device.world.files, device.boot
-    files.replace(DAMAGED_FILE, files.read(journals.FILE) or b"")
+    files.replace(DAMAGED_FILE, _remains(files, journals.FILE))
     told = "the journal could not be read; it was set aside and the device looks again"
     on_trial = boot.armed() or bool(device.facts.tryboot)
     stays, known = boot.default() if on_trial else boot.booted(), recall(files)
@@ -72,8 +88,8 @@ def mend_floor(files: Files) -> str:
     try:
         floor.load(files)
     except StateError as error:
-        files.replace(DAMAGED_FLOOR_FILE, files.read(floor.FILE) or b"")
-        journal = journals.load(files) or Journal()
+        files.replace(DAMAGED_FLOOR_FILE, _remains(files, floor.FILE))
+        journal = load_or_none(files) or Journal()
         confirmed = [one.counter for one in journal.installed.values()]
         confirmed += [one.counter for one in journal.history if one.state is State.CONFIRMED]
         counter = max(confirmed, default=0)

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final, assert_never
 
-from agent import journal as journals
 from agent.account import alarm, same_news, status_of
 from agent.agenda import Agenda
 from agent.board import BoardProfile
@@ -25,7 +24,13 @@ from agent.health import Verdict
 from agent.interfaces import World
 from agent.journal import Journal
 from agent.link import RECEIPT_S, Link
-from agent.mending import is_foreign_trial, journal_anew, leave_foreign_trial, mend_floor
+from agent.mending import (
+    is_foreign_trial,
+    journal_anew,
+    leave_foreign_trial,
+    load_or_none,
+    mend_floor,
+)
 from agent.opening import open_device
 from agent.outlook import Looked
 from agent.pieces import PIECES, MakeRunner, Pieces
@@ -196,7 +201,7 @@ class Shift:
 
     def _begin(self) -> Ending | None:
         mended = mend_floor(self._device.world.files)
-        journal = journals.load(self._device.world.files)
+        journal = load_or_none(self._device.world.files)
         if journal is None:
             return self._begin_without_journal()
         self._runner.journal = journal
