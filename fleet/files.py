@@ -14,6 +14,7 @@ from typing import Final
 from agent.errors import BusyError, StateError
 
 LOCK_FILE: Final = ".lock"
+ASIDE: Final = ".aside-"
 LOCK_WAIT_S: Final = 30
 LOCK_POLL_S: Final = 0.1
 
@@ -79,6 +80,40 @@ def _part(path: Path) -> Iterator[Path]:
     finally:
         with suppress(FileNotFoundError):
             Path(name).unlink()
+
+
+@contextmanager
+def aside(root: Path, folder: Path) -> Iterator[Path]:
+    """A folder inside this one for what is not to stay.
+
+    A process that was killed leaves its own behind, perhaps with payloads that were opened: the next one
+    removes it. Whose process lives is told by a lock on the folder, which is the kernel's.
+    """
+    with locked(root):  # nobody takes a folder that is not locked yet for one that was left behind
+        for left in folder.glob(f"{ASIDE}*"):
+            _remove_left(left)
+        path = Path(tempfile.mkdtemp(prefix=ASIDE, dir=folder))
+        descriptor = os.open(path, os.O_RDONLY)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)
+        os.close(descriptor)
+
+
+def _remove_left(folder: Path) -> None:
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:  # its process has just removed it
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder)
+    except (BlockingIOError, FileNotFoundError):  # its process is at work, or has just ended
+        return
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

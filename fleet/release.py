@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
 from tuf.api.metadata import Targets
@@ -204,8 +203,8 @@ def _blob_folder(stage: Stage, *, aside: bool) -> Iterator[Path]:
     if not aside:
         yield stage.blobs
         return
-    with TemporaryDirectory(prefix=".aside-", dir=stage.workspace.stage) as folder:
-        yield Path(folder)
+    with files.aside(stage.workspace.root, stage.workspace.stage) as folder:
+        yield folder
 
 
 def _check_request(request: ReleaseRequest) -> None:

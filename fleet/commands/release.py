@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import (
     BarColumn,
+    DownloadColumn,
     Progress,
     TaskID,
-    TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
+    TransferSpeedColumn,
 )
 
 from agent.release import Image, Release, encode_release
@@ -192,7 +193,7 @@ def _add(options: argparse.Namespace, workspace: Workspace) -> int:
 
 @contextmanager
 def _progress() -> Iterator[tuple[Watch | None, DeltaWatch | None]]:
-    """A bar for each image and each delta on a terminal, nothing elsewhere."""
+    """A bar for each image and each delta on a terminal, with rate and time left; nothing elsewhere."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield None, None
@@ -200,7 +201,8 @@ def _progress() -> Iterator[tuple[Watch | None, DeltaWatch | None]]:
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        TaskProgressColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True) as bars:
@@ -212,10 +214,11 @@ def _progress() -> Iterator[tuple[Watch | None, DeltaWatch | None]]:
             bars.update(tasks[name], completed=done)
 
         def watch(image: ImageInput, stream: ImageStream) -> None:
-            show(image.path.name, stream.consumed_bytes(), stream.file_bytes)
+            show(f"{image.part} of {image.path.name}", stream.consumed_bytes(), stream.file_bytes)
 
         def watch_delta(image: Image, base: Release, done: int, total: int) -> None:
-            show(f"{image.part} from {base.name}", done, total)
+            done_bytes = image.length_bytes * done // total
+            show(f"{image.part} from {base.name}", done_bytes, image.length_bytes)
 
         yield watch, watch_delta
 

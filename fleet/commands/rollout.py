@@ -2,10 +2,12 @@
 
 import argparse
 import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from agent.errors import ConfigError
-from agent.rollout import Audience, Halts, Rollout
+from agent.rollout import Audience, Halt, Rollout
 from agent.strict import format_time
 from fleet.certificates import enrolled_devices, revoked_devices
 from fleet.commands.signing import (
@@ -29,9 +31,10 @@ from fleet.rollout import (
     halt,
     halt_of,
     make_rollout_of,
+    published_rollouts,
     start,
 )
-from fleet.store import Store
+from fleet.store import OutcomeCount, Store
 from fleet.workspace import Workspace
 
 VERBS = {
@@ -40,6 +43,16 @@ VERBS = {
     Verb.FINISH: "no device begins any more; cannot be undone",
     Verb.REISSUE: "try again everywhere, also after a halt or a revert",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A staged rollout with what is known of it."""
+
+    rollout: Rollout
+    halt: Halt | None
+    published: bool
+    outcomes: dict[str, int]
 
 
 def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -65,7 +78,7 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     halted.add_argument("id")
     halted.add_argument("--reason", required=True, metavar="TEXT")
     add_keys(halted)
-    shown = actions.add_parser("status", help="what is staged")
+    shown = actions.add_parser("status", help="what is staged, and what devices reported of it")
     shown.add_argument("id", nargs="?")
     parser.set_defaults(run=run)
 
@@ -203,23 +216,56 @@ def _warn_of_strangers(options: argparse.Namespace, workspace: Workspace) -> Non
 
 def _status(options: argparse.Namespace, workspace: Workspace) -> None:
     rollouts, halts = current_rollouts(workspace), current_halts(workspace)
+    published = published_rollouts(workspace)
     chosen = rollouts.rollouts
     if options.id is not None:
         chosen = (find(rollouts, options.id),)
+    told = [
+        Told(
+            rollout,
+            halt_of(halts, rollout),
+            published=published is not None and rollout in published.rollouts,
+            outcomes=outcomes,
+        )
+        for rollout, outcomes in zip(chosen, _outcomes(workspace, chosen), strict=True)
+    ]
     if options.json:
-        print_json({"rollouts": [_document(rollout, halts) for rollout in chosen]})
+        print_json({"rollouts": [_document(one) for one in told]})
         return
-    for rollout in chosen:
-        _print_rollout(rollout, halts)
+    for one in told:
+        _print_rollout(one)
     if not chosen:
         print("no rollouts yet; `lockgate-fleet rollout start` makes one")
 
 
-def _print_rollout(rollout: Rollout, halts: Halts) -> None:
-    stopped = halt_of(halts, rollout)
-    state = rollout.state.value if stopped is None else f"halted: {stopped.reason}"
-    print(f"{rollout.id}: release {rollout.release} ({rollout.counter}), {state}")
+def _outcomes(workspace: Workspace, rollouts: Iterable[Rollout]) -> list[dict[str, int]]:
+    """For the present issue of each rollout, how many devices reported which outcome."""
+    counts: tuple[OutcomeCount, ...] = ()
+    if workspace.store.exists():
+        store = Store(workspace.store)
+        store.open()
+        try:
+            counts = store.outcomes()
+        finally:
+            store.close()
+    return [
+        {
+            count.outcome: count.devices
+            for count in counts
+            if (count.rollout, count.reissue) == (rollout.id, rollout.reissue)
+        }
+        for rollout in rollouts
+    ]
+
+
+def _print_rollout(told: Told) -> None:
+    rollout = told.rollout
+    state = rollout.state.value if told.halt is None else f"halted: {told.halt.reason}"
+    waits = "" if told.published else ", not published yet"
+    print(f"{rollout.id}: release {rollout.release} ({rollout.counter}), {state}{waits}")
     print(f"  issue {rollout.reissue}, at most {rollout.failures_max} failures")
+    reported = ", ".join(f"{count} {outcome}" for outcome, count in told.outcomes.items())
+    print(f"  devices reported: {reported or 'none yet'}")
     for name, values in (
         ("hardware ids", rollout.audience.hardware_ids),
         ("devices", rollout.audience.devices),
@@ -234,8 +280,8 @@ def _print_rollout(rollout: Rollout, halts: Halts) -> None:
         print(f"  from {hours:02}:{minutes:02} UTC for {length} minutes each day")
 
 
-def _document(rollout: Rollout, halts: Halts) -> dict[str, object]:
-    stopped = halt_of(halts, rollout)
+def _document(told: Told) -> dict[str, object]:
+    rollout = told.rollout
     return {
         "id": rollout.id,
         "release": rollout.release,
@@ -243,7 +289,9 @@ def _document(rollout: Rollout, halts: Halts) -> dict[str, object]:
         "state": rollout.state,
         "reissue": rollout.reissue,
         "failures_max": rollout.failures_max,
-        "halted": None if stopped is None else stopped.reason,
+        "halted": None if told.halt is None else told.halt.reason,
+        "published": told.published,
+        "outcomes": told.outcomes,
         "phases": [
             {"share": phase.share, "not_before": format_time(phase.not_before)}
             for phase in rollout.phases

@@ -5,14 +5,19 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from agent.errors import StateError
+from agent.report import Outcome
 from fleet import enrol, files
 from fleet.cli import main
+from fleet.store import Batch, Store
 from fleet.workspace import Workspace
+from tests.fleet.running.parts import NOW, a_report
 
 BOARD = "raspberrypi,4-model-b"
 
@@ -156,6 +161,44 @@ def test_one_document_for_no_device_and_for_an_enrolment(
     words = ("--csr", str(tmp_path / "heron.csr"), "--out", str(tmp_path / "heron"))
     assert call(fleet, "enrol", "heron", *words, "--json") == 0
     assert json.loads(capsys.readouterr().out)["enrolled"] == "heron"
+
+
+def test_what_a_killed_process_left_aside_is_removed_and_what_a_living_one_has_is_not(
+    fleet: Workspace, tmp_path: Path
+) -> None:
+    left = fleet.stage / ".aside-killed"
+    left.mkdir()
+    (left / "opened").write_bytes(b"secret")
+    with files.aside(fleet.root, fleet.stage) as living:
+        assert not left.exists()
+        (living / "payload").write_bytes(b"mine")
+        assert call(fleet, *added("2", tmp_path / "root.img"), "--dry-run") == 0
+        assert (living / "payload").read_bytes() == b"mine"
+    assert not living.exists()
+
+
+def test_a_rollout_tells_how_far_it_is(
+    fleet: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def told() -> dict[str, object]:
+        capsys.readouterr()
+        assert call(fleet, "rollout", "status", "spring", "--json") == 0
+        row: dict[str, object] = json.loads(capsys.readouterr().out)["rollouts"][0]
+        return {"published": row["published"], "outcomes": row["outcomes"]}
+
+    assert call(fleet, "rollout", "start", "spring", "--release", "1") == 0
+    assert told() == {"published": False, "outcomes": {}}
+    assert call(fleet, "publish") == 0
+    report = replace(a_report("heron", outcome=Outcome.REVERTED), rollout="spring", reissue=0)
+    store = Store(fleet.store)
+    store.open()
+    with closing(store):
+        store.keep(Batch(reports=(report, replace(report, device="crane"))), NOW)
+    assert told() == {"published": True, "outcomes": {"reverted": 2}}
+    assert call(fleet, "rollout", "status", "spring") == 0
+    assert "devices reported: 2 reverted" in capsys.readouterr().out
+    assert call(fleet, "rollout", "reissue", "spring") == 0
+    assert told() == {"published": False, "outcomes": {}}
 
 
 def test_a_full_disk_says_what_to_do() -> None:
