@@ -13,7 +13,14 @@ from dataclasses import replace
 from agent.board import Microcontroller
 from agent.device import Device
 from agent.encryption import open_kept, seal_kept
-from agent.errors import FlashError, FlashRefusedError, MixedError, RefusedError, StateError
+from agent.errors import (
+    FlashError,
+    FlashRefusedError,
+    MixedError,
+    RecipientError,
+    RefusedError,
+    StateError,
+)
 from agent.firmware import AS_IT_CAME, ChipRecord, Firmware
 from agent.flash import ChipImage, OnProgress, Progress
 from agent.flash.entry import GpioPins
@@ -163,7 +170,10 @@ class Chips(NoChips):
 
     def _kept(self, firmware: Firmware) -> bytes | None:
         content, key = self._device.world.files.read(firmware.path), self._device.encryption_key
-        return open_kept(key, firmware.sha256, content) if content is not None and key else content
+        try:
+            return open_kept(key, firmware.sha256, content) if content and key else content
+        except RecipientError as error:  # a key that is none any more: what it sealed is lost
+            raise StateError(f"{firmware.path}: {error}") from error
 
     def _is_kept(self, firmware: Firmware) -> bool:
         """Whether its bytes are here and have not rotted."""
