@@ -7,7 +7,7 @@ from pathlib import Path
 from agent.commands.output import rows, show
 from agent.commands.settings import read_config
 from agent.errors import ConfigError
-from agent.strict import format_time
+from agent.strict import NAME, format_time
 
 
 def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -18,13 +18,18 @@ def add(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         action="store_true",
         help="make the key, unless there is one, and print a request to certify it",
     )
-    parser.add_argument("--device", help="with --new: the id, before there is an agent.toml")
-    parser.add_argument("--key", help="with --new: where the key will lie, likewise")
+    parser.add_argument(
+        "--device", metavar="ID", help="with --new: the id, before there is an agent.toml"
+    )
+    parser.add_argument(
+        "--key", metavar="FILE", help="with --new: where the key will lie, likewise"
+    )
     parser.add_argument(
         "--encryption-key",
+        metavar="FILE",
         help="with --new: make the key for encrypted releases too, here; its public half follows the request",
     )
-    parser.add_argument("--out", help="with --new: write the request to this file")
+    parser.add_argument("--out", metavar="FILE", help="with --new: write the request to this file")
     parser.set_defaults(run=run)
 
 
@@ -83,9 +88,17 @@ def _new(options: argparse.Namespace) -> int:
 
     device, key, encryption_key = options.device, options.key, options.encryption_key or ""
     if not (device and key):
+        if not Path(options.config).exists():
+            raise ConfigError(
+                f"--device ID and --key FILE were expected, because there is no {options.config} yet"
+            )
         config = read_config(options.config)
         device, key = device or config.device.id, key or config.broker.key
         encryption_key = encryption_key or config.encryption.key
+    if not NAME.fullmatch(
+        device
+    ):  # the fleet would refuse it, and only after the request was carried there
+        raise ConfigError(f"--device: letters, digits, . _ - were expected, {device!r} found")
     request = create_identity(key, device).decode()
     if encryption_key:
         request += create_encryption_key(encryption_key).decode()

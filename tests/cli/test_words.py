@@ -79,6 +79,9 @@ def test_the_identity_is_made_once_and_shown(fleet: Workspace, bench: Bench) -> 
 def test_an_identity_can_be_made_before_there_are_settings(bench: Bench) -> None:
     bench.settings.unlink()
     key = bench.folder / "keys/new.key"
+    refused = bench.call("identity", "--new", "--device", "lock 2", "--key", str(key))
+    assert (refused.status, key.exists()) == (78, False)
+    assert "--key FILE" in bench.call("identity", "--new", "--device", "lock-2").err
     answer = bench.call("identity", "--new", "--device", "lock-2", "--key", str(key))
     assert answer.status == 0, answer.err
     assert key.exists()
