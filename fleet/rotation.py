@@ -138,6 +138,11 @@ def _apply(
     A cut between leaves a role that `sign ROLE --renew` completes; nothing is published before.
     """
     _check_threshold(before, after)
+    for signing in (
+        after.delegator,
+        after.role,
+    ):  # a key that cannot be read is found before a change
+        keys.signers(signing)
 
     def change(signed: Root | Targets) -> None:
         for key in after.keys:

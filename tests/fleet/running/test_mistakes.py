@@ -13,7 +13,7 @@ import pytest
 
 from agent.errors import StateError
 from agent.report import Outcome
-from fleet import enrol, files
+from fleet import enrol, files, keys
 from fleet.cli import main
 from fleet.store import Batch, Store
 from fleet.workspace import Workspace
@@ -75,6 +75,10 @@ def test_a_key_that_cannot_be_read_leaves_nothing_half_started(
     start = ("rollout", "start", "spring", "--release", "1")
     assert "old.pem" in refused(fleet, capsys, 78, *start)
     assert "old.pem" in refused(fleet, capsys, 78, *added("2", tmp_path / "root.img"))
+    public = ("--public", str(tmp_path / "new.pub"))
+    new = keys.generate(keys.KeyKind.ED25519)
+    (tmp_path / "new.pub").write_bytes(keys.public_pem(new))
+    assert "old.pem" in refused(fleet, capsys, 78, "key", "rotate", "rollouts", *public)
     for path in spoiled:
         path.unlink()
     assert call(fleet, *start) == 0
