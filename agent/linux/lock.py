@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
 
@@ -64,5 +65,6 @@ class StateLock:
                 f"{self._folder} is in use by process {holder or 'unknown'}; "
                 f"wait until it has finished, or stop the lockgate service first"
             ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        with suppress(OSError):  # a full disk takes no number; the lock is ours without it
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)

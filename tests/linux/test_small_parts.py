@@ -108,6 +108,16 @@ def test_lock_is_free_again_after_its_release(tmp_path: Path) -> None:
             StateLock(str(tmp_path / "state")).acquire()
 
 
+def test_lock_is_ours_also_where_nothing_can_be_written(tmp_path: Path) -> None:
+    script = (
+        "import resource; from agent.linux.lock import StateLock\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
+        f"with StateLock({str(tmp_path)!r}):\n    print('held')\n"
+    )
+    done = subprocess.run((sys.executable, "-c", script), capture_output=True, check=False)
+    assert (done.stdout, done.stderr) == (b"held\n", b"")
+
+
 def test_lock_without_a_place_is_a_clear_error() -> None:
     with pytest.raises(StateError, match="cannot lock /proc/x/lock"):
         StateLock("/proc/x").acquire()
