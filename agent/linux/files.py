@@ -2,7 +2,8 @@
 
 `replace` writes `NAME.new`, syncs it, renames it over NAME and syncs the folder. A cut before the
 rename is durable leaves the old content, and perhaps a `NAME.new` that nobody reads and that the next
-`replace` of that name clears away.
+`replace` of that name clears away; in a folder below, where names need not come back, the first
+`replace` of a process clears them all.
 """
 
 import errno
@@ -153,7 +154,15 @@ class LinuxFiles:
         for folder in {parent_of(self._folder), parent_of(target)}:
             with _folder(folder, "") as descriptor:
                 self._calls.fsync(descriptor)
+        if part:  # requests of other processes are written beside it, never in it
+            self._clear(part)
         self._durable_folders.add(target)
+
+    def _clear(self, part: str) -> None:
+        with _folder(self._folder, part) as folder:
+            for leaf in _leaves(folder, unfinished=True):
+                with suppress(FileNotFoundError):
+                    self._calls.unlink(leaf, folder)
 
     @contextmanager
     def _translated(self, verb: str, name: str) -> Iterator[None]:
@@ -183,14 +192,14 @@ def _folder(base: str, part: str) -> Iterator[int]:
         os.close(outer)
 
 
-def _leaves(folder: int) -> list[str]:
+def _leaves(folder: int, *, unfinished: bool = False) -> list[str]:
     with os.scandir(folder) as entries:
         return sorted(
             entry.name
             for entry in entries
             if entry.is_file(follow_symlinks=False)
             and NAME.fullmatch(entry.name)
-            and not entry.name.endswith(UNFINISHED)
+            and entry.name.endswith(UNFINISHED) is unfinished
         )
 
 

@@ -63,6 +63,15 @@ def test_what_a_cut_left_is_not_read_and_is_cleared_by_the_next_write(folder: Pa
     assert [path.name for path in folder.iterdir()] == ["journal"]
 
 
+def test_what_a_cut_left_in_a_folder_below_is_cleared_whatever_its_name(folder: Path) -> None:
+    LinuxFiles(str(folder)).replace("kept/a", b"whole")
+    for place in ("kept/b.new", "request.new"):
+        (folder / place).write_bytes(b"hal")
+    LinuxFiles(str(folder)).replace("kept/c", b"next")
+    assert sorted(path.name for path in (folder / "kept").iterdir()) == ["a", "c"]
+    assert (folder / "request.new").exists()  # may be another process's, which is just writing it
+
+
 def test_symbolic_link_is_neither_followed_nor_written_through(
     folder: Path, tmp_path: Path
 ) -> None:
