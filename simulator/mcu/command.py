@@ -1,6 +1,7 @@
 """`lockgate-sim mcu`: a simulated microcontroller on a pty or a TCP port, for any flashing program."""
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 from typing import Final
@@ -64,7 +65,7 @@ def add_mcu(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 
 
 def run_mcu(options: argparse.Namespace) -> int:
-    """Serve until the keyboard says stop; the first line printed says where."""
+    """Serve until the keyboard or a supervisor says stop; the first line printed says where."""
     chip = make_chip(options)
     resets_on_open = chip.is_off if isinstance(chip, McubootChip) else always
     chip.flash.cut_at, chip.flash.cut_moment = options.cut_at, options.moment
@@ -88,6 +89,7 @@ def run_mcu(options: argparse.Namespace) -> int:
     else:
         port = TcpPort(wire, LineSettings(BAUD), resets_on_open=resets_on_open)
         where = f"socket://127.0.0.1:{port.open(options.tcp)}"
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the flash is kept then too
     sys.stdout.write(f"{where}\n")
     sys.stdout.flush()
     try:
