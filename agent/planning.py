@@ -3,14 +3,15 @@
 from dataclasses import replace
 from typing import Final
 
-from agent.board import other
+from agent.board import SlotName, other
 from agent.chip_plan import plan_chips
 from agent.device import Device
 from agent.journal import Journal
 from agent.metadata import MetadataSession
 from agent.plan import make_plan
+from agent.release import Release
 from agent.rollout import Rollout
-from agent.update import Update
+from agent.update import ChipInstallation, Installation, Update
 
 SECURITY: Final = "security"
 """The kind of release that may be fetched where others wait."""
@@ -24,13 +25,27 @@ def plan_update(
     Raises `TrustError`, `FetchError`, and `RefusedError` and its kind for what this device cannot take.
     """
     release, manifest_sha256 = session.release(update.release)
-    known = journal.installed.get(other(update.target))
+    installations, chips = plan_parts(device, journal, release, rollout, update.target)
+    return replace(
+        update,
+        installations=installations,
+        chips=chips,
+        manifest_sha256=manifest_sha256,
+        security=release.kind == SECURITY,
+    )
+
+
+def plan_parts(
+    device: Device, journal: Journal, release: Release, rollout: Rollout, target: SlotName
+) -> tuple[tuple[Installation, ...], tuple[ChipInstallation, ...]]:
+    """What a release brings to the parts of this slot, and to the chips beside it."""
+    known = journal.installed.get(other(target))
     has_key = bool(device.encryption_key)
-    plan = make_plan(
+    installations = make_plan(
         release,
         rollout,
         device.profile,
-        device.sizes(update.target),
+        device.sizes(target),
         known.images if known else {},
         has_key=has_key,
     )
@@ -42,10 +57,4 @@ def plan_update(
         device.running(journal).counter,
         has_key=has_key,
     )
-    return replace(
-        update,
-        installations=plan,
-        chips=chips,
-        manifest_sha256=manifest_sha256,
-        security=release.kind == SECURITY,
-    )
+    return installations, chips

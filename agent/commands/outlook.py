@@ -6,7 +6,6 @@ from typing import Final, assert_never
 
 from agent import journal as journals
 from agent.board import SlotName, other
-from agent.chip_plan import plan_chips
 from agent.commands.output import size_words
 from agent.commands.overlay import OverlayFiles
 from agent.device import Device
@@ -14,10 +13,8 @@ from agent.errors import StateError
 from agent.firmware import AS_IT_CAME
 from agent.journal import Journal
 from agent.limits import Wish
-from agent.plan import make_plan
-from agent.planning import SECURITY
+from agent.planning import SECURITY, plan_parts
 from agent.policy import Decision, Defer, Proceed, Stay, decide
-from agent.release import Release
 from agent.restraint import Restraint
 from agent.strict import format_time
 from agent.update import ChipInstallation, Installation
@@ -86,16 +83,8 @@ def look(device: Device, *, hurry: bool) -> Outlook:
         held = ""
         if isinstance(decision, Proceed):
             release, _ = session.release(decision.rollout.release)
-            known = journal.installed.get(other(target))
-            plan = make_plan(
-                release,
-                decision.rollout,
-                device.profile,
-                device.sizes(target),
-                known.images if known else {},
-                has_key=bool(device.encryption_key),
-            )
-            chips = _chips(device, journal, release, target)
+            plan, planned = plan_parts(device, journal, release, decision.rollout, target)
+            chips = _chips(device, journal, planned)
             held = _held(device, Wish(release.kind == SECURITY, hurry))
     update = journal.update
     under_way = "" if update is None or update.finished else update.state.value
@@ -105,18 +94,9 @@ def look(device: Device, *, hurry: bool) -> Outlook:
 
 
 def _chips(
-    device: Device, journal: Journal, release: Release, target: SlotName
+    device: Device, journal: Journal, planned: tuple[ChipInstallation, ...]
 ) -> tuple[ChipOutlook, ...]:
-    """What the release brings to chips, as the service will plan it, and what they hold by the journal."""
-    known = journal.installed.get(other(target))
-    planned = plan_chips(
-        release,
-        device.profile,
-        known.chips if known else {},
-        journal.chips,
-        device.running(journal).counter,
-        has_key=bool(device.encryption_key),
-    )
+    """What the release brings to chips, and whether they hold it by the journal."""
     ports = {chip.name: chip.settings.port for chip in device.profile.microcontrollers}
     return tuple(
         ChipOutlook(
