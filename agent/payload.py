@@ -7,12 +7,13 @@ checked against its SHA-256 before anything interprets it, and every window befo
 Layout, little-endian:
 
     header   8s magic "LKGPAY01" | u32 window_bytes | u32 window_count | u64 image_bytes
-    entry    32s SHA-256 of the window | u8 kind | u8 reserved, 0 | u16 reference_count
+    entry    32s SHA-256 of what it makes | u8 kind | u8 further windows | u16 reference_count
              | u32 record_length | u64 record_offset | 32s SHA-256 of the record
              | reference_count times: u8 source | u8[3] reserved, 0 | u32 length | u64 offset
 
 `record_offset` counts from the start of the payload. A window without a record has zeros in all of its
-record fields. The last window is as long as the image's rest.
+record fields. The last window is as long as the image's rest. An entry of kind `copy` may be a run: it
+makes its window and up to 15 further ones, at most 4 MiB, and never the image's first window with others.
 
 A full payload has no references. A delta payload, made against one base image, may; its index travels
 packed, and the hash in the manifest is that of the packed bytes:
@@ -47,6 +48,9 @@ WINDOW_BYTES_MIN: Final = SECTOR_BYTES
 RECORD_SLACK_BYTES: Final = 4096
 """How much longer than its window a record may be: a coder's frame around what does not compress."""
 INDEX_BYTES_MAX: Final = 64 * 1024 * 1024
+RUN_FURTHER_MAX: Final = 15
+"""How many windows behind its own an entry may copy."""
+RUN_BYTES_MAX: Final = WINDOW_BYTES_MAX
 PREFIX_BYTES_MAX: Final = 1024 * 1024
 """How many bytes a zstd record may refer back to before its window."""
 PREFIX_BYTES_MIN: Final = 8
@@ -109,7 +113,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class WindowEntry:
-    """One window of the image: where it goes, what it must hash to, and how to get it."""
+    """A window of the image, or a run of them: where it goes, its SHA-256, and how to get it."""
 
     offset: int
     length_bytes: int
@@ -149,12 +153,13 @@ def pack_references(references: Iterable[Reference]) -> bytes:
 
 def encode_index(index: PayloadIndex) -> bytes:
     """The bytes of an index; `parse_index` reads them back."""
-    rows = [HEADER.pack(MAGIC, index.window_bytes, len(index.entries), index.image_bytes)]
+    windows = -(-index.image_bytes // index.window_bytes)
+    rows = [HEADER.pack(MAGIC, index.window_bytes, windows, index.image_bytes)]
     rows += [
         ENTRY.pack(
             entry.sha256,
             entry.kind,
-            0,
+            (entry.length_bytes - 1) // index.window_bytes,
             len(entry.packed_references) // REFERENCE.size,
             entry.record_length,
             entry.record_offset,
@@ -262,39 +267,43 @@ def _parse(content: bytes, bounds: _Bounds) -> PayloadIndex:
             f"payload index: an image of {image_bytes} bytes was expected, "
             f"{count} windows for {length} bytes found"
         )
-    shortest = HEADER.size + count * ENTRY.size
-    if (
-        not shortest
-        <= len(content)
-        <= (shortest if bounds.base_bytes is None else _length_max(count))
-    ):
-        raise PayloadError(f"payload index: {len(content)} bytes do not hold {count} entries")
+    if bounds.base_bytes is None:
+        sound = len(content) == HEADER.size + count * ENTRY.size
+    else:
+        sound = len(content) <= _length_max(count)
+    if not sound:
+        raise PayloadError(f"payload index: {len(content)} bytes do not hold {count} windows")
     entries: list[WindowEntry] = []
-    position = HEADER.size
-    for offset, window_length in window_lengths(image_bytes, window_bytes):
-        entry = _entry(content, position, offset, window_length, bounds)
+    position, offset = HEADER.size, 0
+    while offset < image_bytes:
+        entry = _entry(content, position, offset, window_bytes, bounds)
         position += ENTRY.size + len(entry.packed_references)
+        offset += entry.length_bytes
         entries.append(entry)
     if position != len(content):
-        raise PayloadError(f"payload index: {len(content)} bytes do not hold {count} entries")
+        raise PayloadError(f"payload index: {len(content)} bytes do not hold {count} windows")
     return PayloadIndex(window_bytes, image_bytes, tuple(entries))
 
 
-def _entry(content: bytes, position: int, offset: int, length: int, bounds: _Bounds) -> WindowEntry:
+def _entry(
+    content: bytes, position: int, offset: int, window_bytes: int, bounds: _Bounds
+) -> WindowEntry:
     if len(content) - position < ENTRY.size:
         raise PayloadError(f"payload index: it ends before the window at {offset}")
     row = ENTRY.unpack_from(content, position)
-    sha256, kind, reserved, references, record_length, record_offset, record_sha256 = row
+    sha256, kind, further, references, record_length, record_offset, record_sha256 = row
     known = FULL_KINDS if bounds.base_bytes is None else frozenset(Kind)
-    if kind not in known or reserved or bool(references) is (kind in FULL_KINDS):
+    if kind not in known or bool(references) is (kind in FULL_KINDS):
         raise PayloadError(
             f"payload index: window at {offset} is of kind {kind} with {references} references, "
             "which this agent does not know; publish a full payload beside it or update the agent"
         )
+    if further:
+        _check_run(kind, offset, further, window_bytes, bounds.image_bytes)
     after = position + ENTRY.size
     entry = WindowEntry(
         offset=offset,
-        length_bytes=length,
+        length_bytes=min((1 + further) * window_bytes, bounds.image_bytes - offset),
         sha256=sha256,
         kind=Kind(kind),
         record_offset=record_offset + (bounds.records_start if record_length else 0),
@@ -306,6 +315,17 @@ def _entry(content: bytes, position: int, offset: int, length: int, bounds: _Bou
     if references:
         _check_references(entry, references, bounds)
     return entry
+
+
+def _check_run(kind: int, offset: int, further: int, window_bytes: int, image_bytes: int) -> None:
+    """Raise `PayloadError` unless this may be an entry of several windows, which lie in the image."""
+    sound = kind == Kind.COPY and offset > 0 and further <= RUN_FURTHER_MAX
+    length = (1 + further) * window_bytes
+    if not sound or length > RUN_BYTES_MAX or offset + further * window_bytes >= image_bytes:
+        raise PayloadError(
+            f"payload index: the window at {offset}, of kind {kind}, goes on for {length} bytes; "
+            f"a copy behind the first window may, for at most {RUN_BYTES_MAX} inside the image"
+        )
 
 
 def _check_record(entry: WindowEntry, payload_bytes: int, overhead: int) -> None:
