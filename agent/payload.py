@@ -4,23 +4,18 @@ The index says for every window of the image what its SHA-256 is and how to get 
 SHA-256 is in the signed release manifest, so all that follows from it is trusted. Every data record is
 checked against its SHA-256 before anything interprets it, and every window before it is written.
 
-Layout, little-endian:
+Layout of a full payload's index, little-endian:
 
     header   8s magic "LKGPAY01" | u32 window_bytes | u32 window_count | u64 image_bytes
-    entry    32s SHA-256 of what it makes | u8 kind | u8 further windows | u16 reference_count
-             | u32 record_length | u64 record_offset | 32s SHA-256 of the record
-             | reference_count times: u8 source | u8[3] reserved, 0 | u32 length | u64 offset
+    entry    32s SHA-256 of the window | u8 kind | u8[3] reserved, 0 | u32 record_length
+             | u64 record_offset | 32s SHA-256 of the record
 
 `record_offset` counts from the start of the payload. A window without a record has zeros in all of its
-record fields. The last window is as long as the image's rest. An entry of kind `copy` may be a run: it
-makes its window and up to 15 further ones, at most 4 MiB, and never the image's first window with others.
+record fields. The last window is as long as the image's rest.
 
-A full payload has no references. A delta payload, made against one base image, may; its index travels
-packed, and the hash in the manifest is that of the packed bytes:
-
-    packed   8s magic "LKGDLT01" | u32 length of the index | one zstd frame with the index
-
-There `record_offset` counts from the end of the packed index.
+A delta payload, made against one base image, has references too: its index is in `agent/delta_index.py`,
+what both must keep to is here. There an entry of kind `copy` may be a run: it makes its window and up to
+15 further ones, at most 4 MiB, and never the image's first window with others.
 """
 
 import hashlib
@@ -28,18 +23,18 @@ import struct
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final, assert_never
+from typing import Final, NamedTuple, assert_never
 
-from agent.decompress import decompress
 from agent.encryption import TAG_BYTES
 from agent.errors import PayloadError
 
 MAGIC: Final = b"LKGPAY01"
-PACKED_MAGIC: Final = b"LKGDLT01"
-PACKED: Final = struct.Struct("<8sI")
 HEADER: Final = struct.Struct("<8sIIQ")
-ENTRY: Final = struct.Struct("<32sBBHIQ32s")
+ENTRY: Final = struct.Struct("<32sB3sIQ32s")
+RESERVED: Final = bytes(3)
 REFERENCE: Final = struct.Struct("<B3xIQ")
+"""A reference in memory: source, length, offset."""
+SHA256_BYTES: Final = 32
 WINDOW_BYTES: Final = 256 * 1024
 """The window that the encoder uses; memory on the device is a few of these."""
 WINDOW_BYTES_MAX: Final = 4 * 1024 * 1024
@@ -123,7 +118,7 @@ class WindowEntry:
     record_length: int
     record_sha256: bytes
     packed_references: bytes = b""
-    """As in the index: small, since there are tens of thousands of them."""
+    """Small, since there are tens of thousands of them."""
 
     def references(self) -> Iterator[Reference]:
         """The ranges whose bytes are gathered, one behind the other."""
@@ -146,26 +141,29 @@ def window_lengths(image_bytes: int, window_bytes: int) -> Iterator[tuple[int, i
         yield offset, min(window_bytes, image_bytes - offset)
 
 
+def windows_digest(hashes: Iterable[bytes]) -> bytes:
+    """By which several windows are known: the SHA-256 of theirs, one behind the other."""
+    return hashlib.sha256(b"".join(hashes)).digest()
+
+
 def pack_references(references: Iterable[Reference]) -> bytes:
     """References as an entry holds them."""
     return b"".join(REFERENCE.pack(one.source, one.length_bytes, one.offset) for one in references)
 
 
 def encode_index(index: PayloadIndex) -> bytes:
-    """The bytes of an index; `parse_index` reads them back."""
-    windows = -(-index.image_bytes // index.window_bytes)
+    """The bytes of a full payload's index; `parse_index` reads them back."""
+    windows = len(index.entries)
     rows = [HEADER.pack(MAGIC, index.window_bytes, windows, index.image_bytes)]
     rows += [
         ENTRY.pack(
             entry.sha256,
             entry.kind,
-            (entry.length_bytes - 1) // index.window_bytes,
-            len(entry.packed_references) // REFERENCE.size,
+            RESERVED,
             entry.record_length,
             entry.record_offset,
             entry.record_sha256,
         )
-        + entry.packed_references
         for entry in index.entries
     ]
     return b"".join(rows)
@@ -191,48 +189,35 @@ def parse_index(
     Raises `PayloadError` for another hash, and for anything that points outside the image or the
     payload: an index that lies is refused before the first write even when it is signed.
     """
-    _check_sha256(content, sha256)
-    bounds = _Bounds(image_bytes, payload_bytes, None, 0, TAG_BYTES if unseal else 0)
-    return _parse(unseal(content) if unseal else content, bounds)
-
-
-def parse_delta_index(
-    content: bytes,
-    *,
-    sha256: str,
-    image_bytes: int,
-    payload_bytes: int,
-    base_bytes: int,
-    unseal: Unseal | None = None,
-) -> PayloadIndex:
-    """The index of a delta payload, unpacked; no reference leaves the base or what comes before.
-
-    Raises `PayloadError` as `parse_index` does.
-    """
-    _check_sha256(content, sha256)
-    bounds = _Bounds(
-        image_bytes, payload_bytes, base_bytes, len(content), TAG_BYTES if unseal else 0
-    )
+    check_sha256(content, sha256)
+    bounds = Bounds(image_bytes, payload_bytes, None, TAG_BYTES if unseal else 0)
     content = unseal(content) if unseal else content
-    if len(content) < PACKED.size:
-        raise PayloadError(f"delta index: {len(content)} bytes are too few for a header")
-    magic, length = PACKED.unpack_from(content)
-    if magic != PACKED_MAGIC:
-        raise PayloadError(f"delta index: {PACKED_MAGIC!r} was expected first, {magic!r} found")
-    windows_max = -(-image_bytes // WINDOW_BYTES_MIN)
-    if not HEADER.size <= length <= min(INDEX_BYTES_MAX, _length_max(windows_max)):
-        raise PayloadError(f"delta index: an index of {length} bytes is longer than any may be")
-    unpacked = decompress(content[PACKED.size :], length)
-    return _parse(unpacked, bounds)
+    if len(content) < HEADER.size:
+        raise PayloadError(f"payload index: {len(content)} bytes are too few for a header")
+    magic, window_bytes, count, length = HEADER.unpack_from(content)
+    if magic != MAGIC:
+        raise PayloadError(f"payload index: {MAGIC!r} was expected at its start, {magic!r} found")
+    check_header(window_bytes, count, length, bounds)
+    if len(content) != HEADER.size + count * ENTRY.size:
+        raise PayloadError(f"payload index: {len(content)} bytes do not hold {count} windows")
+    return place_rows(_rows(content), window_bytes, bounds)
 
 
-def _length_max(windows: int) -> int:
-    return HEADER.size + windows * (ENTRY.size + REFERENCES_MEAN_MAX * REFERENCE.size)
+class Row(NamedTuple):
+    """An entry as an index has it: not checked yet, and its place in the image follows from the others."""
+
+    sha256: bytes
+    kind: int
+    further: int
+    record_length: int
+    record_offset: int
+    record_sha256: bytes
+    references: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class _Bounds:
-    """What an index must stay inside of, and where offsets count from; a full payload has no base.
+class Bounds:
+    """What an index must stay inside of; a full payload has no base.
 
     `record_overhead` is what encryption adds to each record.
     """
@@ -240,11 +225,11 @@ class _Bounds:
     image_bytes: int
     payload_bytes: int
     base_bytes: int | None
-    records_start: int = 0
     record_overhead: int = 0
 
 
-def _check_sha256(content: bytes, sha256: str) -> None:
+def check_sha256(content: bytes, sha256: str) -> None:
+    """Raise `PayloadError` when this is not the index that the release manifest names."""
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
         raise PayloadError(
@@ -253,12 +238,8 @@ def _check_sha256(content: bytes, sha256: str) -> None:
         )
 
 
-def _parse(content: bytes, bounds: _Bounds) -> PayloadIndex:
-    if len(content) < HEADER.size:
-        raise PayloadError(f"payload index: {len(content)} bytes are too few for a header")
-    magic, window_bytes, count, length = HEADER.unpack_from(content)
-    if magic != MAGIC:
-        raise PayloadError(f"payload index: {MAGIC!r} was expected at its start, {magic!r} found")
+def check_header(window_bytes: int, count: int, length: int, bounds: Bounds) -> None:
+    """Raise `PayloadError` unless these are windows that the image can have."""
     if not WINDOW_BYTES_MIN <= window_bytes <= WINDOW_BYTES_MAX or window_bytes % 512:
         raise PayloadError(f"payload index: windows of {window_bytes} bytes are not supported")
     image_bytes = bounds.image_bytes
@@ -267,63 +248,62 @@ def _parse(content: bytes, bounds: _Bounds) -> PayloadIndex:
             f"payload index: an image of {image_bytes} bytes was expected, "
             f"{count} windows for {length} bytes found"
         )
-    if bounds.base_bytes is None:
-        sound = len(content) == HEADER.size + count * ENTRY.size
-    else:
-        sound = len(content) <= _length_max(count)
-    if not sound:
-        raise PayloadError(f"payload index: {len(content)} bytes do not hold {count} windows")
+
+
+def _rows(content: bytes) -> Iterator[Row]:
+    for row in ENTRY.iter_unpack(memoryview(content)[HEADER.size :]):
+        sha256, kind, reserved, record_length, record_offset, record_sha256 = row
+        if reserved != RESERVED:
+            raise PayloadError("payload index: an entry was made for agents that are newer; update")
+        yield Row(sha256, kind, 0, record_length, record_offset, record_sha256, b"")
+
+
+def place_rows(rows: Iterator[Row], window_bytes: int, bounds: Bounds) -> PayloadIndex:
+    """Check the entries, which must make every window of the image once. Raises `PayloadError`."""
     entries: list[WindowEntry] = []
-    position, offset = HEADER.size, 0
-    while offset < image_bytes:
-        entry = _entry(content, position, offset, window_bytes, bounds)
-        position += ENTRY.size + len(entry.packed_references)
-        offset += entry.length_bytes
-        entries.append(entry)
-    if position != len(content):
-        raise PayloadError(f"payload index: {len(content)} bytes do not hold {count} windows")
-    return PayloadIndex(window_bytes, image_bytes, tuple(entries))
-
-
-def _entry(
-    content: bytes, position: int, offset: int, window_bytes: int, bounds: _Bounds
-) -> WindowEntry:
-    if len(content) - position < ENTRY.size:
+    offset = 0
+    for row in rows:
+        if offset == bounds.image_bytes:
+            raise PayloadError("payload index: it has more entries than the image has windows")
+        entries.append(_entry(row, offset, window_bytes, bounds))
+        offset += entries[-1].length_bytes
+    if offset != bounds.image_bytes:
         raise PayloadError(f"payload index: it ends before the window at {offset}")
-    row = ENTRY.unpack_from(content, position)
-    sha256, kind, further, references, record_length, record_offset, record_sha256 = row
+    return PayloadIndex(window_bytes, bounds.image_bytes, tuple(entries))
+
+
+def _entry(row: Row, offset: int, window_bytes: int, bounds: Bounds) -> WindowEntry:
     known = FULL_KINDS if bounds.base_bytes is None else frozenset(Kind)
-    if kind not in known or bool(references) is (kind in FULL_KINDS):
+    if row.kind not in known or bool(row.references) is (row.kind in FULL_KINDS):
         raise PayloadError(
-            f"payload index: window at {offset} is of kind {kind} with {references} references, "
+            f"payload index: window at {offset} is of kind {row.kind} with "
+            f"{len(row.references) // REFERENCE.size} references, "
             "which this agent does not know; publish a full payload beside it or update the agent"
         )
-    if further:
-        _check_run(kind, offset, further, window_bytes, bounds.image_bytes)
-    after = position + ENTRY.size
+    if row.further:
+        _check_run(row, offset, window_bytes, bounds.image_bytes)
     entry = WindowEntry(
         offset=offset,
-        length_bytes=min((1 + further) * window_bytes, bounds.image_bytes - offset),
-        sha256=sha256,
-        kind=Kind(kind),
-        record_offset=record_offset + (bounds.records_start if record_length else 0),
-        record_length=record_length,
-        record_sha256=record_sha256,
-        packed_references=content[after : after + references * REFERENCE.size],
+        length_bytes=min((1 + row.further) * window_bytes, bounds.image_bytes - offset),
+        sha256=row.sha256,
+        kind=Kind(row.kind),
+        record_offset=row.record_offset,
+        record_length=row.record_length,
+        record_sha256=row.record_sha256,
+        packed_references=row.references,
     )
     _check_record(entry, bounds.payload_bytes, bounds.record_overhead)
-    if references:
-        _check_references(entry, references, bounds)
+    if row.references:
+        _check_references(entry, bounds)
     return entry
 
 
-def _check_run(kind: int, offset: int, further: int, window_bytes: int, image_bytes: int) -> None:
-    """Raise `PayloadError` unless this may be an entry of several windows, which lie in the image."""
-    sound = kind == Kind.COPY and offset > 0 and further <= RUN_FURTHER_MAX
-    length = (1 + further) * window_bytes
-    if not sound or length > RUN_BYTES_MAX or offset + further * window_bytes >= image_bytes:
+def _check_run(row: Row, offset: int, window_bytes: int, image_bytes: int) -> None:
+    sound = row.kind == Kind.COPY and offset > 0 and row.further <= RUN_FURTHER_MAX
+    length = (1 + row.further) * window_bytes
+    if not sound or length > RUN_BYTES_MAX or offset + row.further * window_bytes >= image_bytes:
         raise PayloadError(
-            f"payload index: the window at {offset}, of kind {kind}, goes on for {length} bytes; "
+            f"payload index: the window at {offset}, of kind {row.kind}, goes on for {length} bytes; "
             f"a copy behind the first window may, for at most {RUN_BYTES_MAX} inside the image"
         )
 
@@ -346,17 +326,16 @@ def _check_record(entry: WindowEntry, payload_bytes: int, overhead: int) -> None
         )
 
 
-def _check_references(entry: WindowEntry, count: int, bounds: _Bounds) -> None:
+def _check_references(entry: WindowEntry, bounds: Bounds) -> None:
     where = f"payload index: the window at {entry.offset}"
-    if count > REFERENCES_MAX or len(entry.packed_references) != count * REFERENCE.size:
+    count = len(entry.packed_references) // REFERENCE.size
+    if count > REFERENCES_MAX:
         raise PayloadError(f"{where} has {count} references; at most {REFERENCES_MAX} are taken")
     ends = {Source.BASE: bounds.base_bytes or 0, Source.IMAGE: entry.offset}
     gathered = 0
-    for position in range(0, len(entry.packed_references), REFERENCE.size):
-        row = entry.packed_references[position : position + REFERENCE.size]
-        source, length, offset = REFERENCE.unpack(row)
+    for source, length, offset in REFERENCE.iter_unpack(entry.packed_references):
         inside = offset == 0 if source == Source.ZEROS else offset + length <= ends.get(source, -1)
-        if not inside or not length or any(row[1:4]):
+        if not inside or not length:
             raise PayloadError(
                 f"{where} refers to {length} bytes at {offset} of source {source}, "
                 "which it cannot have"

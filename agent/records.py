@@ -4,10 +4,11 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from agent.delta_index import parse_delta_index
 from agent.encryption import SCHEME, ContentKey, open_envelope
 from agent.errors import NotFoundError, PayloadError, RecipientError
 from agent.interfaces import ByteStream, Repository
-from agent.payload import PayloadIndex, WindowEntry, parse_delta_index, parse_index
+from agent.payload import PayloadIndex, WindowEntry, parse_index
 from agent.release import DELTA, Payload
 
 

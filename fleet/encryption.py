@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
+from agent.delta_index import parse_delta_index
 from agent.encryption import (
     ENVELOPE_HEADER,
     ENVELOPE_MAGIC,
@@ -47,7 +48,6 @@ from agent.payload import (
     encode_index,
     index_length,
     padded_bytes,
-    parse_delta_index,
     parse_index,
 )
 from agent.release import DELTA, Encryption, Image, Payload
@@ -299,7 +299,7 @@ def _placed(entry: WindowEntry, record: bytes, records: IO[bytes]) -> WindowEntr
 def _encoded(index: PayloadIndex, payload: Payload, overhead: int) -> bytes:
     """The index in its plain form; in that of a full payload offsets count from the payload's start."""
     if payload.kind == DELTA:
-        from fleet.delta.encode import pack_index  # noqa: PLC0415  # brings numpy
+        from fleet.delta.columns import pack_index  # noqa: PLC0415  # brings numpy
 
         return pack_index(index)
     start = index_length(index.image_bytes, index.window_bytes) + overhead

@@ -19,19 +19,17 @@ from typing import IO, Final
 from agent.errors import StateError
 from agent.payload import (
     INDEX_BYTES_MAX,
-    PACKED,
-    PACKED_MAGIC,
     Kind,
     PayloadIndex,
     WindowEntry,
-    encode_index,
 )
 from agent.release import DELTA, Payload
+from fleet.delta.columns import pack_index
 from fleet.delta.pair import Pair, Progress
 from fleet.delta.restore import read_full_index, restore
 from fleet.delta.shingles import POSITION_MASK
 from fleet.delta.tables import BASE_FILE, IMAGE_FILE, Tables, make_tables, open_tables
-from fleet.delta.window import Coding, Span, code_windows, compress
+from fleet.delta.window import Coding, Span, code_windows
 from fleet.payload import NO_RECORD, store_blob
 
 WORTH: Final = 0.9
@@ -128,12 +126,6 @@ def _opened(work: Path) -> Tables:
 
 def _code_in_process(work: Path, spans: list[Span]) -> list[Coding | None]:
     return code_windows(_opened(work), spans)
-
-
-def pack_index(index: PayloadIndex) -> bytes:
-    """The index of a delta payload as it travels."""
-    plain = encode_index(index)
-    return PACKED.pack(PACKED_MAGIC, len(plain)) + compress(plain, b"")
 
 
 def _store(index: PayloadIndex, records: IO[bytes], pair: Pair, folder: Path) -> Payload | None:

@@ -8,27 +8,22 @@ from backports import zstd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent.delta_index import COLUMNS, PACKED, parse_delta_index
 from agent.errors import FetchError, PayloadError
 from agent.install import Job, Meter, install
 from agent.payload import (
-    ENTRY,
-    HEADER,
-    MAGIC,
-    PACKED,
-    PACKED_MAGIC,
-    REFERENCE,
     Kind,
     PayloadIndex,
     Reference,
     Source,
     WindowEntry,
-    encode_index,
     pack_references,
-    parse_delta_index,
 )
 from agent.release import DELTA, Payload
 from agent.update import Installation
 from agent.windows import STEP_BYTES, add_bytes
+from fleet.delta.columns import pack_index
+from tests.core.delta_indexes import ZEROS, Draft, columns, copy, packed
 from tests.core.payloads import WINDOW, Mirror, Slot, digest, make_payload, noise
 
 BASE = noise(8 * WINDOW, 5)
@@ -83,11 +78,6 @@ def record_of(kind: Kind, content: bytes, known: bytes) -> bytes:
             return zstd.compress(content)
 
 
-def pack(index: PayloadIndex) -> bytes:
-    plain = encode_index(index)
-    return PACKED.pack(PACKED_MAGIC, len(plain)) + zstd.compress(plain)
-
-
 def make_delta(
     change: Callable[[int, WindowEntry], WindowEntry] = lambda _, entry: entry,
 ) -> tuple[Payload, bytes]:
@@ -111,7 +101,7 @@ def make_delta(
         )
         entries.append(change(number, entry))
         records += record
-    index = pack(PayloadIndex(WINDOW, len(IMAGE), tuple(entries)))
+    index = pack_index(PayloadIndex(WINDOW, len(IMAGE), tuple(entries)))
     blob = index + records
     return (
         Payload(
@@ -242,14 +232,6 @@ def test_a_delta_that_lies_about_a_window_although_it_is_signed_costs_only_that_
     bench.install()
 
 
-def index_with(row: bytes, references: bytes, image_bytes: int = 1024) -> bytes:
-    windows = -(-image_bytes // 512)
-    plain = HEADER.pack(MAGIC, 512, windows, image_bytes)
-    filler = ENTRY.pack(bytes(32), Kind.ZEROS, 0, 0, 0, 0, bytes(32))
-    body = plain + filler * (windows - 1) + row + references
-    return PACKED.pack(PACKED_MAGIC, len(body)) + zstd.compress(body)
-
-
 def parse(content: bytes, image_bytes: int = 1024, base_bytes: int = 2000) -> PayloadIndex:
     return parse_delta_index(
         content,
@@ -260,46 +242,79 @@ def parse(content: bytes, image_bytes: int = 1024, base_bytes: int = 2000) -> Pa
     )
 
 
-def copy_row(count: int, kind: Kind = Kind.COPY) -> bytes:
-    return ENTRY.pack(bytes(32), kind, 0, count, 0, 0, bytes(32))
-
-
-def test_the_row_that_these_tests_change_is_a_good_one() -> None:
-    index = parse(index_with(copy_row(1), REFERENCE.pack(Source.BASE, 512, 1488)))
+def test_the_entry_that_these_tests_change_is_a_good_one() -> None:
+    index = parse(packed(columns([ZEROS, copy(512, 1488)], 1024)))
     assert list(index.entries[1].references()) == [ref(Source.BASE, 512, 1488)]
 
 
 @pytest.mark.parametrize(
-    ("count", "references"),
+    "references",
     [
-        (1, REFERENCE.pack(Source.BASE, 512, 1489)),
-        (1, REFERENCE.pack(Source.BASE, 512, 2**64 - 1)),
-        (1, REFERENCE.pack(Source.BASE, 2**32 - 1, 0)),
-        (1, REFERENCE.pack(Source.IMAGE, 512, 1)),
-        (1, REFERENCE.pack(Source.IMAGE, 513, 0)),
-        (1, REFERENCE.pack(Source.ZEROS, 512, 1)),
-        (1, REFERENCE.pack(3, 512, 0)),
-        (1, REFERENCE.pack(255, 512, 0)),
-        (1, REFERENCE.pack(Source.BASE, 511, 0)),
-        (2, REFERENCE.pack(Source.BASE, 512, 0) * 2),
-        (2, REFERENCE.pack(Source.BASE, 512, 0) + REFERENCE.pack(Source.BASE, 0, 0)),
-        (2, REFERENCE.pack(Source.BASE, 512, 0)),
-        (1, REFERENCE.pack(Source.BASE, 512, 0) * 2),
-        (1, b"\0\1\0\0" + REFERENCE.pack(Source.BASE, 512, 0)[4:]),
-        (0, b""),
-        (65535, REFERENCE.pack(Source.BASE, 512, 0) * 65535),
+        [(Source.BASE, 512, 1489)],
+        [(Source.BASE, 512, 2**63 - 1)],
+        [(Source.BASE, 512, -1)],
+        [(Source.BASE, 512, -(2**63))],
+        [(Source.BASE, 2**32 - 1, 0)],
+        [(Source.IMAGE, 512, 1)],
+        [(Source.IMAGE, 513, 0)],
+        [(3, 512, 0)],
+        [(255, 512, 0)],
+        [(Source.BASE, 511, 0)],
+        [(Source.BASE, 512, 0)] * 2,
+        [(Source.BASE, 512, 0), (Source.BASE, 0, 0)],
+        [(Source.BASE, 0, 0), (Source.BASE, 512, 0)],
+        [],
+        [(Source.BASE, 512, 0)] * 65535,
+        [(Source.ZEROS, 1, 0)] * 511 + [(Source.BASE, 1, 2000)],
     ],
 )
-def test_a_reference_outside_what_the_device_has_is_refused(count: int, references: bytes) -> None:
+def test_a_reference_outside_what_the_device_has_is_refused(
+    references: list[tuple[int, int, int]],
+) -> None:
     with pytest.raises(PayloadError):
-        parse(index_with(copy_row(count), references))
+        parse(packed(columns([ZEROS, Draft(Kind.COPY, beside=tuple(references))], 1024)))
+
+
+@pytest.mark.parametrize("count", [4096, 4097])
+def test_an_entry_has_a_bounded_number_of_references(count: int) -> None:
+    window = 65536
+    references = ((Source.ZEROS, 8, 0),) * (count - 1)
+    draft = Draft(Kind.COPY, beside=(*references, (Source.BASE, window - 8 * (count - 1), 0)))
+    content = packed(columns([ZEROS] * 16 + [draft], 17 * window, window))
+    if count == 4096:
+        assert len(list(parse(content, 17 * window, window).entries[16].references())) == count
+    else:
+        with pytest.raises(PayloadError, match="at most 4096"):
+            parse(content, 17 * window, window)
+
+
+def test_all_entries_together_have_a_bounded_number_of_references() -> None:
+    many = Draft(Kind.COPY, beside=((Source.ZEROS, 1, 0),) * 512)
+    one = copy(512)
+    parse(packed(columns([many, one, ZEROS, one], 2048)), 2048)
+    with pytest.raises(PayloadError, match="more than a device has room for"):
+        parse(packed(columns([many, many, one], 1536)), 1536)
 
 
 @pytest.mark.parametrize("length", [0, 7, 1024 * 1024 + 1])
 def test_a_prefix_that_no_decoder_takes_is_refused(length: int) -> None:
-    row = ENTRY.pack(bytes(32), Kind.PREFIXED, 0, 1, 20, 100, bytes(32))
+    draft = Draft(Kind.PREFIXED, before=((Source.ZEROS, length, 0),), record_length=20)
     with pytest.raises(PayloadError):
-        parse(index_with(row, REFERENCE.pack(Source.ZEROS, length, 0)))
+        parse(packed(columns([ZEROS, draft], 1024)))
+
+
+@pytest.mark.parametrize("entries", [0, 1, 3, 2**32 - 1])
+def test_another_number_of_entries_than_the_image_has_is_refused(entries: int) -> None:
+    content = columns([ZEROS, copy(512)], 1024, entries=entries)
+    with pytest.raises(PayloadError):
+        parse(packed(content))
+
+
+@pytest.mark.parametrize("change", [-1, 1])
+def test_columns_that_end_early_or_late_are_refused(change: int) -> None:
+    content = columns([ZEROS, copy(512)], 1024)
+    with pytest.raises(PayloadError, match=r"early|expected"):
+        parse(packed((content + b"\0")[: len(content) + change]))
 
 
 @settings(max_examples=300)
@@ -309,11 +324,10 @@ def test_a_delta_index_that_lies_anywhere_refers_to_nothing_outside_or_is_refuse
 ) -> None:
     chance = Random(seed)
     payload, blob = make_delta()
-    packed = blob[PACKED.size : payload.index_bytes]
-    plain = bytearray(zstd.ZstdDecompressor().decompress(packed))
+    plain = bytearray(zstd.ZstdDecompressor().decompress(blob[PACKED.size : payload.index_bytes]))
     for _ in range(changes):
         plain[chance.randrange(len(plain))] = chance.randrange(256)
-    content = PACKED.pack(PACKED_MAGIC, len(plain)) + zstd.compress(bytes(plain))
+    content = packed(bytes(plain))
     try:
         index = parse_delta_index(
             content,
@@ -324,6 +338,7 @@ def test_a_delta_index_that_lies_anywhere_refers_to_nothing_outside_or_is_refuse
         )
     except PayloadError:
         return
+    assert sum(entry.length_bytes for entry in index.entries) == len(IMAGE)
     for entry in index.entries:
         assert entry.record_offset + entry.record_length <= payload.length_bytes
         for one in entry.references():
@@ -333,16 +348,22 @@ def test_a_delta_index_that_lies_anywhere_refers_to_nothing_outside_or_is_refuse
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_delta_index_or_refused(content: bytes) -> None:
-    for given_bytes in (content, PACKED.pack(PACKED_MAGIC, 200) + content):
+    header = columns([], 1024)[: COLUMNS.size - 4] + b"\2\0\0\0"
+    for given_bytes in (content, b"LKGDLT02" + content, packed(content), packed(header + content)):
         with pytest.raises(PayloadError):
             parse(given_bytes)
 
 
-@pytest.mark.parametrize("length", [0, 23, 2**32 - 1, 65 * 2**20])
+@pytest.mark.parametrize("length", [0, 19, 2**32 - 1, 65 * 2**20])
 def test_an_index_that_unpacks_to_more_than_any_may_be_is_refused_packed(length: int) -> None:
-    bomb = PACKED.pack(PACKED_MAGIC, length) + zstd.compress(bytes(2**20))
     with pytest.raises(PayloadError):
-        parse(bomb, image_bytes=2**40)
+        parse(packed(bytes(2**20), length), image_bytes=2**40)
+
+
+def test_an_index_of_before_is_refused() -> None:
+    content = packed(columns([ZEROS, copy(512)], 1024)).replace(b"LKGDLT02", b"LKGDLT01")
+    with pytest.raises(PayloadError, match="was expected first"):
+        parse(content)
 
 
 @given(st.binary(max_size=300), st.integers(0, 2**32))

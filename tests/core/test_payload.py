@@ -155,12 +155,11 @@ def test_bytes_after_the_last_entry_or_missing_from_it_are_refused() -> None:
 
 
 def entry_with(**changes: int) -> bytes:
-    fields = {"kind": 1, "reserved": 0, "references": 0, "length": 512, "offset": 104} | changes
+    fields = {"kind": 1, "reserved": 0, "length": 512, "offset": 104} | changes
     entry = ENTRY.pack(
         bytes(32),
         fields["kind"],
-        fields["reserved"],
-        fields["references"],
+        fields["reserved"].to_bytes(3, "little"),
         fields["length"],
         fields["offset"],
         bytes(32),
@@ -178,8 +177,8 @@ def test_the_entry_that_these_tests_change_is_a_good_one() -> None:
         {"kind": 3},
         {"kind": 255},
         {"reserved": 1},
-        {"references": 1},
-        {"references": 65535},
+        {"reserved": 256},
+        {"reserved": 2**24 - 1},
         {"length": 511},
         {"length": 513},
         {"length": 0},

@@ -13,6 +13,7 @@ SHARED_FORMATS: Final = frozenset(
         "board",
         "encryption",
         "config",
+        "delta_index",
         "errors",
         "flash.intel_hex",
         "flash.mcuboot_image",

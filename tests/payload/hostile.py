@@ -14,17 +14,10 @@ from typing import Final
 
 from backports import zstd
 
+from agent.delta_index import COLUMNS, PACKED, PACKED_MAGIC, parse_delta_index
 from agent.errors import PayloadError, UpdateError
 from agent.install import Job, Meter, install
-from agent.payload import (
-    ENTRY,
-    HEADER,
-    PACKED,
-    PACKED_MAGIC,
-    REFERENCE,
-    parse_delta_index,
-    parse_index,
-)
+from agent.payload import ENTRY, HEADER, Kind, Source, parse_index
 from agent.release import DELTA, IMAGE_BYTES_MAX, Payload
 from agent.update import Installation
 from fleet.payload import Encoding
@@ -49,7 +42,7 @@ class Blob:
     content: bytes
 
     def index(self) -> bytes:
-        """The index, unpacked."""
+        """The index, or its columns."""
         head = self.content[: self.payload.index_bytes]
         if self.payload.kind != DELTA:
             return head
@@ -225,28 +218,76 @@ def signed_head(offer: Offer, chance: Random) -> tuple[Offer, bool]:
     return offer.lying(blob.with_head(head)), False
 
 
+@dataclass(frozen=True, slots=True)
+class Number:
+    """Where the bytes of a number stand, the lowest first."""
+
+    places: range
+
+    def read(self, index: bytes | bytearray) -> int:
+        """The number there."""
+        return int.from_bytes(bytes(index[place] for place in self.places), "little")
+
+    def write(self, index: bytearray, value: int) -> None:
+        """Put another there, as much as fits of it."""
+        for place in self.places:
+            index[place] = value & 0xFF
+            value >>= 8
+
+
 def odd_number(offer: Offer, chance: Random) -> tuple[Offer, bool]:
     """A number of the header or of an entry is one at which programs fail."""
     blob, harmless = _either(offer, chance)
     index = bytearray(blob.index())
-    at, length = chance.choice(_numbers(index))
-    value = chance.choice(ODD) % 2 ** (8 * length)
-    index[at : at + length] = value.to_bytes(length, "little")
+    known = _numbers_of_columns(index) if blob.payload.kind == DELTA else _numbers(index)
+    chance.choice(known).write(index, chance.choice(ODD) % 2**64)
     return offer.lying(blob.with_index(bytes(index))), harmless
 
 
-def _numbers(index: bytearray) -> list[tuple[int, int]]:
-    """Place and length of every number: `docs/payload.md` has them."""
-    found = [(8, 4), (12, 4), (16, 8)]
-    at = HEADER.size
-    while at < len(index):
-        references = ENTRY.unpack_from(index, at)[3]
-        found += [(at + 32, 1), (at + 33, 1), (at + 34, 2), (at + 36, 4), (at + 40, 8)]
-        at += ENTRY.size
-        for _ in range(references):
-            found += [(at, 1), (at + 1, 1), (at + 4, 4), (at + 8, 8)]
-            at += REFERENCE.size
+def _number(at: int, length: int) -> Number:
+    return Number(range(at, at + length))
+
+
+def _numbers(index: bytearray) -> list[Number]:
+    """Every number of a full payload's index: `docs/payload.md` has them."""
+    found = [_number(8, 4), _number(12, 4), _number(16, 8)]
+    for at in range(HEADER.size, len(index), ENTRY.size):
+        found += [_number(at + 32, 1), _number(at + 33, 3)]
+        found += [_number(at + 36, 4), _number(at + 40, 8)]
     return found
+
+
+def _numbers_of_columns(index: bytearray) -> list[Number]:
+    """Every number of a delta payload's columns."""
+    found = [_number(0, 4), _number(4, 4), _number(8, 8), _number(16, 4)]
+    heads, end = _heads(index)
+    entries = found[3].read(index)
+    references = sum(one.read(index) for one in heads[2 * entries : 4 * entries])
+    with_record = sum(one.read(index) > 0 for one in heads[4 * entries :])
+    end += 32 * (entries + with_record)
+    zeros = index[end : end + references].count(Source.ZEROS)
+    for count, width in ((references, 1), (references, 4), (references - zeros, 8)):
+        found += _planes(end, count, width)
+        end += count * width
+    return found + heads
+
+
+def _heads(index: bytearray) -> tuple[list[Number], int]:
+    """The columns with one number for each entry, and where they end."""
+    entries = int.from_bytes(index[16:20], "little")
+    found: list[Number] = []
+    end = COLUMNS.size
+    for width in (1, 1, 2, 2, 4):
+        found += _planes(end, entries, width)
+        end += entries * width
+    return found, end
+
+
+def _planes(start: int, count: int, width: int) -> list[Number]:
+    return [
+        Number(range(start + number, start + number + width * count, count))
+        for number in range(count)
+    ]
 
 
 def odd_manifest(offer: Offer, chance: Random) -> tuple[Offer, bool]:
@@ -282,28 +323,45 @@ def bomb(offer: Offer, chance: Random) -> tuple[Offer, bool]:
         head = PACKED.pack(PACKED_MAGIC, chance.choice((HEADER.size, 10**6, 2**32 - 1))) + frame
         return offer.lying(offer.delta.with_head(head)), True
     blob, harmless = _either(offer, chance)
+    return offer.lying((_delta_bomb if harmless else _full_bomb)(blob, frame, chance)), harmless
+
+
+def _full_bomb(blob: Blob, frame: bytes, chance: Random) -> Blob:
+    """Behind all records; one entry of kind zstd says that it is its record."""
     index = bytearray(blob.index())
-    numbers = _numbers(index)
-    coded = [at for at, length in numbers if length == 8 and at > HEADER.size and _coded(index, at)]
-    at = chance.choice(coded)
-    starts = 0 if blob.payload.kind != DELTA else blob.payload.index_bytes
-    index[at - 4 : at] = len(frame).to_bytes(4, "little")
-    index[at : at + 8] = (len(blob.content) - starts).to_bytes(8, "little")
-    index[at + 8 : at + 40] = hashlib.sha256(frame).digest()
+    at = chance.choice(
+        [at for at in range(HEADER.size, len(index), ENTRY.size) if index[at + 32] == Kind.ZSTD]
+    )
+    row = list(ENTRY.unpack_from(index, at))
+    row[3:] = [len(frame), len(blob.content), hashlib.sha256(frame).digest()]
+    ENTRY.pack_into(index, at, *row)
     lying = blob.with_index(bytes(index))
     content = lying.content + frame
-    return offer.lying(Blob(replace(lying.payload, length_bytes=len(content)), content)), harmless
+    return Blob(replace(lying.payload, length_bytes=len(content)), content)
+
+
+def _delta_bomb(blob: Blob, frame: bytes, chance: Random) -> Blob:
+    """In the place of one record."""
+    index = bytearray(blob.index())
+    heads, hashes = _heads(index)
+    entries = len(heads) // 5
+    kinds, lengths = heads[:entries], heads[4 * entries :]
+    with_record = [number for number, one in enumerate(lengths) if one.read(index)]
+    wanted = (Kind.ZSTD, Kind.PREFIXED, Kind.DIFFERENCE)
+    number = chance.choice([one for one in with_record if kinds[one].read(index) in wanted])
+    start = blob.payload.index_bytes + sum(one.read(index) for one in lengths[:number])
+    end = start + lengths[number].read(index)
+    lengths[number].write(index, len(frame))
+    at = hashes + 32 * (entries + with_record.index(number))
+    index[at : at + 32] = hashlib.sha256(frame).digest()
+    return Blob(blob.payload, blob.content[:start] + frame + blob.content[end:]).with_index(
+        bytes(index)
+    )
 
 
 @cache
 def _bomb() -> bytes:
     return zstd.compress(bytes(BOMB_BYTES))
-
-
-def _coded(index: bytearray, at: int) -> bool:
-    """Whether the offset at this place is that of an entry with a record in zstd."""
-    kind = index[at - 8]
-    return at >= HEADER.size + 40 and kind in (2, 4, 5) and any(index[at - 4 : at])
 
 
 LIES: Final[dict[str, Lie]] = {

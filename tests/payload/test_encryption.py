@@ -13,6 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from agent.delta_index import parse_delta_index
 from agent.encryption import (
     INDEX,
     NONCE,
@@ -26,7 +27,7 @@ from agent.encryption import (
 )
 from agent.errors import DecryptionError, FetchError, RecipientError, UpdateError
 from agent.interfaces import ByteStream
-from agent.payload import ENTRY, HEADER, PayloadIndex, parse_delta_index, parse_index
+from agent.payload import ENTRY, HEADER, PayloadIndex, parse_index
 from agent.release import DELTA, FULL, Image, Payload
 from benchmarks.mirror import Mirror
 from fleet.encryption import Recipients, decrypt_payload, encrypt_payload
@@ -77,25 +78,27 @@ def test_the_vector_of_the_document_opens_to_the_delta_above_it() -> None:
     blob = bytes.fromhex(found[1])
     plain = bytes.fromhex(re.findall(r"```\n([0-9a-f\s]{100,})```", text)[1])
     key = pem(X25519PrivateKey.from_private_bytes(bytes(range(32))))
-    index_sha256 = hashlib.sha256(blob[:268]).hexdigest()
+    sizes = re.search(r"the sealed index has (\d+) and\s+the envelope 108", text)
+    assert sizes is not None
+    head = blob[: int(sizes[1])]
 
-    content_key = open_envelope(blob[-108:], key, index_sha256)
+    content_key = open_envelope(blob[-108:], key, hashlib.sha256(head).hexdigest())
     assert content_key.key.hex() in text
     index = parse_delta_index(
-        blob[:268],
-        sha256=index_sha256,
-        image_bytes=2048,
+        head,
+        sha256=hashlib.sha256(head).hexdigest(),
+        image_bytes=3072,
         payload_bytes=len(blob),
         base_bytes=1024,
         unseal=content_key.open_index,
     )
     records = b"".join(
-        content_key.open_record(blob[start : start + one.record_length], start - 268)
+        content_key.open_record(blob[start : start + one.record_length], start - len(head))
         for one in index.entries
         if (start := one.record_offset)
     )
-    assert content_key.open_index(blob[:268])[:8] == plain[:8]
-    assert records == plain[252:]
+    assert content_key.open_index(head)[:8] == plain[:8]
+    assert records == plain[-len(records) :]
 
 
 @pytest.mark.parametrize("active", [True, False], ids=["by delta", "in full"])

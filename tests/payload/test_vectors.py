@@ -4,8 +4,11 @@ import hashlib
 import re
 from pathlib import Path
 
-from agent.payload import Reference, Source, WindowEntry, encode_index, parse_delta_index
+from agent.decompress import decompress
+from agent.delta_index import PACKED, parse_delta_index
+from agent.payload import Reference, Source, WindowEntry
 from agent.windows import make_window
+from fleet.delta.columns import encode_columns
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "payload.md"
 BASE = bytes(range(256)) * 4
@@ -17,7 +20,7 @@ def test_the_vector_of_the_document_is_built_into_its_image() -> None:
         bytes.fromhex(found) for found in re.findall(r"```\n([0-9a-f\s]{100,})```", document)
     )
     packed = re.search(r"the packed index has (\d+)\)", document)
-    image = re.search(r"2048 bytes, SHA-256 `([0-9a-f]{64})`", document)
+    image = re.search(r"3072 bytes, SHA-256 `([0-9a-f]{64})`", document)
     assert packed is not None
     assert image is not None
     head = blob[: int(packed[1])]
@@ -25,7 +28,7 @@ def test_the_vector_of_the_document_is_built_into_its_image() -> None:
     index = parse_delta_index(
         head,
         sha256=hashlib.sha256(head).hexdigest(),
-        image_bytes=2048,
+        image_bytes=3072,
         payload_bytes=len(blob),
         base_bytes=len(BASE),
     )
@@ -37,7 +40,8 @@ def test_the_vector_of_the_document_is_built_into_its_image() -> None:
         return record
 
     def gather(reference: Reference) -> bytes:
-        content = built if reference.source is Source.IMAGE else BASE
+        sources = {Source.BASE: BASE, Source.IMAGE: built, Source.ZEROS: bytes(len(BASE))}
+        content = sources[reference.source]
         return content[reference.offset : reference.offset + reference.length_bytes]
 
     for entry in index.entries:
@@ -47,4 +51,5 @@ def test_the_vector_of_the_document_is_built_into_its_image() -> None:
 
     assert hashlib.sha256(built).hexdigest() == image[1]
     assert hashlib.sha256(BASE).hexdigest() in document
-    assert len(encode_index(index)) == len(plain)
+    assert encode_columns(index) == plain == decompress(head[PACKED.size :], len(plain))
+    assert f"({len(plain)} bytes)" in document
