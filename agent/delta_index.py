@@ -6,7 +6,7 @@ makes of rows. Layout, little-endian:
     packed    8s magic "LKGDLT02" | u32 length of the columns | one zstd frame with the columns
     columns   u32 window_bytes | u32 window_count | u64 image_bytes | u32 entry_count
               for all entries: u8 kind | u8 further windows | u16 beside_count | u16 before_count
-              | u32 record_length | 32s SHA-256 of what it makes
+              | u32 record_length | 32s SHA-256 of the window, for a run that of those of its windows
               for entries with a record: 32s SHA-256 of the record
               for all references: u8 source | u32 length
               for all but those to zeros: u64 step

@@ -108,7 +108,10 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class WindowEntry:
-    """A window of the image, or a run of them: where it goes, its SHA-256, and how to get it."""
+    """A window of the image, or a run of them: where it goes, what it must hash to, and how to get it.
+
+    The `sha256` of a run is the `windows_digest` of its windows.
+    """
 
     offset: int
     length_bytes: int
