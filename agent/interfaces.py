@@ -90,8 +90,20 @@ class BlockDevice(Protocol):
         """Accept bytes for offset; not durable until flushed."""
         ...
 
+    def holds(self, offset: int, content: bytes) -> bool:
+        """Whether `read` would find exactly this content there."""
+        ...
+
     def flush(self) -> None:
         """Return when all that was written is on the medium; reads after this come from there."""
+        ...
+
+    def flush_behind(self) -> None:
+        """Begin a flush of all that was written, and return when the one begun before is complete.
+
+        So what was written before the previous call is on the medium, and reads of it come from there; what
+        was written since may be lost by a cut until the next call, or a `flush`, has returned.
+        """
         ...
 
 

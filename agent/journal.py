@@ -219,6 +219,7 @@ def _installation(fields: Fields) -> Installation:
         sha256=fields.sha256("sha256"),
         payload=_payload(fields.table("payload")),
         delta=_payload(fields.table("delta")) if fields.raw.get("delta") is not None else None,
+        windows_sha256=fields.text("windows_sha256", ""),  # older journals have no such key
     )
 
 

@@ -76,6 +76,7 @@ def _installation(
         sha256=image.sha256,
         payload=full_payload(release, image, has_key=has_key),
         delta=_delta(image, base, has_key=has_key),
+        windows_sha256=image.windows_sha256,
     )
 
 

@@ -3,7 +3,7 @@
     {"schema": 1, "name": "2026.2", "counter": 2, "kind": "feature" | "security", "created": DATE,
      "notes": TEXT,
      "images": [{"hardware_id": TEXT, "component": "slots", "part": "root",
-                 "length_bytes": N, "sha256": HEX,
+                 "length_bytes": N, "sha256": HEX, "windows_sha256": HEX,
                  "payloads": [{"kind": "full", "blob": HEX, "length_bytes": N,
                                "index_bytes": N, "index_sha256": HEX},
                               {"kind": "delta", ..., "base_sha256": HEX, "base_bytes": N}]}]}
@@ -20,9 +20,11 @@ A payload that is encrypted, as `docs/payload.md` has it, says so in its kind an
      {"kind": "encrypted-full" | "encrypted-delta", ...,
       "encryption": {"scheme": NAME, "envelope_bytes": N, "envelope_sha256": HEX}}
 
-`blob` is the payload's SHA-256 and its name in the repository, `blobs/HEX`; `base_sha256` and
-`base_bytes` name the image that a delta builds upon. A payload of a kind that is not known here is as if
-it were not there: a release may have some for newer agents.
+`windows_sha256` is the SHA-256 of the SHA-256s of all windows of the image, one behind the other, as its full
+payload cuts it: by this a device that checks window after window knows the whole. `blob` is the payload's
+SHA-256 and its name in the repository, `blobs/HEX`; `base_sha256` and `base_bytes` name the image that a
+delta builds upon. A payload of a kind that is not known here is as if it were not there: a release may have some
+for newer agents.
 """
 
 from dataclasses import asdict, dataclass
@@ -95,7 +97,7 @@ class Hosts:
 class Image:
     """The bytes that must end up on one part of one component of boards with this hardware id.
 
-    `hosts` is None for slots, and never for a microcontroller.
+    `hosts` is None for slots, and never for a microcontroller. `windows_sha256` is empty in older manifests.
     """
 
     hardware_id: str
@@ -105,6 +107,7 @@ class Image:
     sha256: str
     payloads: tuple[Payload, ...]
     hosts: Hosts | None = None
+    windows_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +161,7 @@ def _image(fields: Fields) -> Image:
             if row.name("kind").removeprefix(ENCRYPTED) in (FULL, DELTA)
         ),
         hosts=None if component == SLOTS else hosts_fields(fields.table("hosts")),
+        windows_sha256=fields.sha256("windows_sha256") if "windows_sha256" in fields else "",
     )
     fields.done()
     return image
@@ -240,6 +244,7 @@ def encode_release(release: Release) -> bytes:
                     "sha256": image.sha256,
                     "payloads": [payload_document(payload) for payload in image.payloads],
                     **({} if image.hosts is None else {"hosts": asdict(image.hosts)}),
+                    **({"windows_sha256": image.windows_sha256} if image.windows_sha256 else {}),
                 }
                 for image in release.images
             ],

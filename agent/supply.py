@@ -5,16 +5,25 @@ slot is mounted and has been written, that window alone comes from the full payl
 fetched only then. Nothing that is wrong with a delta is an error, and the active slot is only read.
 """
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol, assert_never
 
 from agent.errors import InstallError, NotFoundError, PayloadError
 from agent.interfaces import Repository
-from agent.payload import FULL_KINDS, Kind, PayloadIndex, Reference, Source, WindowEntry
+from agent.payload import (
+    FULL_KINDS,
+    Kind,
+    PayloadIndex,
+    Reference,
+    Source,
+    WindowEntry,
+    windows_digest,
+)
 from agent.records import Meter, Records
 from agent.update import Installation
-from agent.windows import make_window, zeros
+from agent.windows import make_window, window_references, zeros
 
 MISSES_MAX: Final = 8
 """So many windows a base may lack, and more if it had as many: then it is another one altogether."""
@@ -35,6 +44,14 @@ class Base(Protocol):
     def read(self, offset: int, length_bytes: int) -> bytes:
         """Exactly this many bytes from offset."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A window that needs no record: its SHA-256, and its bytes unless the base is not what it was."""
+
+    sha256: bytes
+    content: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +91,6 @@ class Supply:
         self._full_index: PayloadIndex | None = None
         self._hits = 0
         self._misses = 0
-        self._missed: int | None = None
 
     @property
     def fetched_bytes(self) -> int:
@@ -106,19 +122,17 @@ class Supply:
                 return
         self._full.check_end()
 
-    def at_hand(self, number: int) -> bytes | None:
-        """A window that needs no record, checked; None for another, or when the base is not what it was."""
+    def at_hand(self, number: int) -> tuple[Window, ...]:
+        """The windows of an entry that needs no record, checked."""
         assert self._index is not None, "the index is read first"
         entry = self._index.entries[number]
         match entry.kind:
             case Kind.ZEROS:
-                return zeros(entry)
+                return (Window(entry.sha256, zeros(entry)),)
             case Kind.COPY:
-                content = self._from_delta(number)
-                self._missed = number if content is None else None
-                return content
+                return self._copied(number, entry)
             case Kind.PLAIN | Kind.ZSTD | Kind.PREFIXED | Kind.DIFFERENCE:
-                return None
+                raise AssertionError(f"a window of kind {entry.kind} has a record")
             case _:
                 assert_never(entry.kind)
 
@@ -128,12 +142,25 @@ class Supply:
         return self._index.entries[number].record_length > 0
 
     def window(self, number: int, last: int | None = None) -> bytes:
-        """The bytes of one window, checked against its SHA-256.
+        """The bytes of a window that has a record, checked against its SHA-256.
 
-        `last` is the last one of those that will be asked for without a gap; None when all will be.
+        `last` is the last entry of those that will be asked for without a gap; None when all will be.
         """
-        content = None if number == self._missed else self._from_delta(number, last)
-        return self._from_full(number, last) if content is None else content
+        content = self._from_delta(number, last)
+        if content is not None:
+            return content
+        assert self._index is not None, "the index is read first"
+        return self._from_full(
+            self.replacement(number), None if last is None else self._index.entries[last]
+        )
+
+    def replacement(self, number: int, place: int = 0) -> WindowEntry:
+        """How the full payload makes the window at this place of an entry."""
+        return self._entries_of_full(number)[place]
+
+    def replaced(self, entry: WindowEntry) -> bytes:
+        """The bytes of a `replacement`, checked against its SHA-256."""
+        return self._from_full(entry, None)
 
     def close(self) -> None:
         """Stop fetching."""
@@ -161,7 +188,8 @@ class Supply:
 
         def fetch(entry: WindowEntry) -> bytes:
             self._around.spend(entry.record_length)
-            return delta.record(entry, _end_of(index, number, last))
+            end = None if last is None else _end_of(index.entries[number : last + 1])
+            return delta.record(entry, end)
 
         try:
             content = make_window(entry, fetch, self._gather)
@@ -173,6 +201,34 @@ class Supply:
             self._hits += content is not None
             self._misses += content is None
         return content
+
+    def _copied(self, number: int, entry: WindowEntry) -> tuple[Window, ...]:
+        """All windows of a run that is right as a whole; else those that the full payload calls so."""
+        assert self._index is not None, "the entry is from it"
+        window_bytes = self._index.window_bytes
+        alone = entry.length_bytes <= window_bytes
+        made: list[bytes | None] = []
+        if self._delta is not None and not self._base_is_another:
+            made += map(self._gathered, window_references(entry, window_bytes))
+            hashes = [hashlib.sha256(one or b"").digest() for one in made]
+            if (
+                hashes[0] if alone else windows_digest(hashes)
+            ) == entry.sha256 and None not in made:
+                self._hits += len(made)
+                return tuple(map(Window, hashes, made))
+        wanted = (entry,) if alone else self._entries_of_full(number)
+        found = {hashlib.sha256(one).digest(): one for one in made if one is not None}
+        windows = tuple(Window(one.sha256, found.get(one.sha256)) for one in wanted)
+        missed = sum(one.content is None for one in windows)
+        self._misses += missed
+        self._hits += len(windows) - missed
+        return windows
+
+    def _gathered(self, references: list[Reference]) -> bytes | None:
+        try:
+            return b"".join(map(self._gather, references))
+        except UnreadableError:
+            return None
 
     def _gather(self, reference: Reference) -> bytes:
         """Apart from all other errors of the medium: a flush that fails must end the installation."""
@@ -196,15 +252,13 @@ class Supply:
             case _:
                 assert_never(reference.source)
 
-    def _from_full(self, number: int, last: int | None) -> bytes:
-        entry = self._entry_of_full(number)
+    def _from_full(self, entry: WindowEntry, last: WindowEntry | None) -> bytes:
+        """`last` as in `window`; it is beside the point while the delta makes most of what follows."""
         alone = self._delta is not None and not self._base_is_another
 
         def fetch(entry: WindowEntry) -> bytes:
             self._around.spend(entry.record_length)
-            index = self._full_index
-            assert index is not None, "the entry is from it"
-            return self._full.record(entry, _end_of(index, number, number if alone else last))
+            return self._full.record(entry, self._end_in_full(entry, entry if alone else last))
 
         content = make_window(entry, fetch, self._gather)
         if content is None:
@@ -214,25 +268,35 @@ class Supply:
             )
         return content
 
-    def _entry_of_full(self, number: int) -> WindowEntry:
+    def _end_in_full(self, first: WindowEntry, last: WindowEntry | None) -> int | None:
+        if last is None:
+            return None
+        assert self._full_index is not None, "the entry is from it"
+        window_bytes, entries = self._full_index.window_bytes, self._full_index.entries
+        end = -(-(last.offset + last.length_bytes) // window_bytes)
+        return _end_of(entries[first.offset // window_bytes : end])
+
+    def _entries_of_full(self, number: int) -> tuple[WindowEntry, ...]:
+        """The full payload's windows that one entry covers."""
         assert self._index is not None, "the index is read first"
         if self._full_index is None:
             self._full_index = self._full.index()
-        if self._full_index.window_bytes == self._index.window_bytes:
-            entry = self._full_index.entries[number]
-            if entry.sha256 == self._index.entries[number].sha256:
-                return entry
+        wanted, window_bytes = self._index.entries[number], self._index.window_bytes
+        end = wanted.offset + wanted.length_bytes
+        entries = self._full_index.entries[wanted.offset // window_bytes : -(-end // window_bytes)]
+        if self._full_index.window_bytes == window_bytes and (
+            len(entries) > 1 or entries[0].sha256 == wanted.sha256
+        ):
+            return entries
         raise PayloadError(
             f"payload {self._blob[:16]}: the same windows as in the delta were expected, others found; "
             "publish both anew"
         )
 
 
-def _end_of(index: PayloadIndex, number: int, last: int | None) -> int | None:
-    """Where the records of these windows end in the payload; None when no window is the last one."""
-    if last is None:
-        return None
-    for one in reversed(index.entries[number : last + 1]):  # encoders write records in order
+def _end_of(entries: tuple[WindowEntry, ...]) -> int:
+    """Where the records of these windows end in the payload."""
+    for one in reversed(entries):  # encoders write records in order
         if one.record_length:
             return one.record_offset + one.record_length
     return 0

@@ -67,7 +67,7 @@ FINISHED: Final = frozenset(state for state, moves in TRANSITIONS.items() if not
 class Installation:
     """One image for one part of the standby slot, and how its bytes travel.
 
-    `payload` is the full one; what `delta` cannot give comes from there.
+    `payload` is the full one; what `delta` cannot give comes from there. `windows_sha256` is as in `Image`.
     """
 
     part: str
@@ -75,6 +75,7 @@ class Installation:
     sha256: str
     payload: Payload
     delta: Payload | None = None
+    windows_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,11 @@ def fetch_whole(
     supply = Supply(repository, padded, meter, around)
     try:
         for number in range(len(supply.entries())):
-            content += supply.window(number)
+            if supply.travels(number):
+                content += supply.window(number)
+                continue
+            for place, window in enumerate(supply.at_hand(number)):
+                content += window.content or supply.replaced(supply.replacement(number, place))
     finally:
         supply.close()
     image = bytes(content[: installation.length_bytes])

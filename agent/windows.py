@@ -1,12 +1,12 @@
 """Makes a window from its entry: what travelled in its record, put on what the device has already. Pure."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Final, assert_never
 
 from agent.decompress import decompress
-from agent.payload import Kind, Reference, WindowEntry
+from agent.payload import Kind, Reference, Source, WindowEntry
 
 STEP_BYTES: Final = 16 * 1024
 """Whole numbers of this size are added fast; longer ones no longer fit the processor's cache."""
@@ -32,6 +32,25 @@ def make_window(entry: WindowEntry, fetch: Fetch, gather: Gather) -> bytes | Non
         return zeros(entry)
     content = _made(entry, fetch, gather)
     return content if hashlib.sha256(content).digest() == entry.sha256 else None
+
+
+def window_references(entry: WindowEntry, window_bytes: int) -> Iterator[list[Reference]]:
+    """What each window of a run gathers, one after the other."""
+    wanted: list[Reference] = []
+    room_bytes = window_bytes
+    for one in entry.references():
+        offset, left_bytes = one.offset, one.length_bytes
+        while left_bytes:
+            length_bytes = min(left_bytes, room_bytes)
+            wanted.append(Reference(one.source, length_bytes, offset))
+            offset += 0 if one.source is Source.ZEROS else length_bytes
+            left_bytes -= length_bytes
+            room_bytes -= length_bytes
+            if not room_bytes:
+                yield wanted
+                wanted, room_bytes = [], window_bytes
+    if wanted:
+        yield wanted
 
 
 def zeros(entry: WindowEntry) -> bytes | None:

@@ -9,14 +9,14 @@ The later steps find what the earlier ones left in FOLDER.
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from agent.install import Job, Meter, install
 from agent.linux.block_device import LinuxBlockDevice
 from agent.release import SLOTS, Image, Payload
-from agent.update import Installation
 from benchmarks.mirror import Mirror
+from benchmarks.pair import installation_of
 
 
 def _note(folder: Path, image: Path) -> Path:
@@ -39,7 +39,15 @@ def full(path: Path, folder: Path) -> int:
 
     with path.open("rb") as file:
         made = encode_full(file, folder, Encoding(), lambda: None)
-    image = Image("board", SLOTS, "root", made.length_bytes, made.sha256, (made.payload,))
+    image = Image(
+        "board",
+        SLOTS,
+        "root",
+        made.length_bytes,
+        made.sha256,
+        (made.payload,),
+        windows_sha256=made.windows_sha256,
+    )
     _store(folder, path, image)
     return made.payload.length_bytes
 
@@ -55,9 +63,7 @@ def delta(old: Path, new: Path, folder: Path) -> int:
     if made is None:
         return image.payloads[0].length_bytes
     both = (image.payloads[0], made)
-    _store(
-        folder, new, Image(image.hardware_id, SLOTS, "root", image.length_bytes, image.sha256, both)
-    )
+    _store(folder, new, replace(image, payloads=both))
     return made.length_bytes
 
 
@@ -67,7 +73,7 @@ def installed(old: Path, new: Path, folder: Path) -> int:
     standby = folder / "standby"
     with standby.open("wb") as file:
         file.truncate(image.length_bytes)
-    installation = Installation("root", image.length_bytes, image.sha256, *image.payloads)
+    installation = installation_of(image)
     slots = LinuxBlockDevice(str(standby)), LinuxBlockDevice(str(old))
     meter = Meter()
     install((Job(installation, *slots),), Mirror(folder), meter, lambda: None)

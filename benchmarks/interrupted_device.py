@@ -33,6 +33,7 @@ class LossyBlockDevice:
     chance: Random
     note: Callable[[int], None]
     _pending: list[tuple[int, bytes]] = field(default_factory=list)
+    _begun: int = 0
 
     @property
     def size_bytes(self) -> int:
@@ -62,11 +63,24 @@ class LossyBlockDevice:
         self._pending.append((offset, bytes(content)))
         self.note(len(content))
 
+    def holds(self, offset: int, content: bytes) -> bool:
+        """Whether a read finds this content."""
+        return self.read(offset, len(content)) == content
+
+    def flush_behind(self) -> None:
+        """Make durable what was written before the call before this one: as late as it may be."""
+        self._keep(self._begun)
+        self._begun = len(self._pending)
+
     def flush(self) -> None:
         """Make everything durable."""
-        for offset, content in self._pending:
+        self._keep(len(self._pending))
+        self._begun = 0
+
+    def _keep(self, count: int) -> None:
+        for offset, content in self._pending[:count]:
             self.below.write(offset, content)
-        self._pending.clear()
+        del self._pending[:count]
         self.below.flush()
 
 

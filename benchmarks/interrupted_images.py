@@ -5,7 +5,7 @@ edited in a few places, some are new.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -47,9 +47,7 @@ def make_images(folder: Path, length_bytes: int) -> Made:
     delta = encode_delta(Pair(base, newest), blobs, 0, lambda _done, _total: None)
     assert delta is not None, "so little changes that a delta is worth it"
     one = newest.image
-    image = Image(
-        one.hardware_id, SLOTS, one.part, one.length_bytes, one.sha256, (newest.payload, delta)
-    )
+    image = replace(one, payloads=(newest.payload, delta))
     note.write_text(json.dumps(asdict(image)))
     return Made(files, image, blobs)
 
@@ -61,7 +59,15 @@ def _files(folder: Path) -> tuple[Path, ...]:
 def _full(file: Path, blobs: Path) -> FullImage:
     with file.open("rb") as source:
         made = encode_full(source, blobs, Encoding(), lambda: None)
-    image = Image(HARDWARE, SLOTS, "root", made.length_bytes, made.sha256, (made.payload,))
+    image = Image(
+        HARDWARE,
+        SLOTS,
+        "root",
+        made.length_bytes,
+        made.sha256,
+        (made.payload,),
+        windows_sha256=made.windows_sha256,
+    )
     return FullImage(image, made.payload, made.path)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from agent.release import Image, Payload
+from agent.update import Installation
 
 DEVICE_HARDWARE: Final = "lockgate,files"
 
@@ -47,3 +48,12 @@ class Pair:
         document = json.loads(note.read_text())
         document["payloads"] = tuple(Payload(**one) for one in document["payloads"])
         return replace(Image(**document), hardware_id=DEVICE_HARDWARE)
+
+
+def installation_of(image: Image) -> Installation:
+    """With the full payload of the image, and the delta that follows it if there is one."""
+    full, delta = (*image.payloads, None)[:2]
+    assert full is not None, "every image has a full payload"
+    return Installation(
+        image.part, image.length_bytes, image.sha256, full, delta, image.windows_sha256
+    )

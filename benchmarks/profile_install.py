@@ -10,8 +10,8 @@ from agent.install import Job, Meter, install
 from agent.linux.block_device import LinuxBlockDevice
 from agent.linux.repository import HttpsRepository
 from agent.release import Image
-from agent.update import Installation
 from benchmarks import device
+from benchmarks.pair import installation_of
 from benchmarks.rows import Row
 from benchmarks.slots import make_slot
 from benchmarks.stage import Stage
@@ -23,8 +23,7 @@ GROUPS: Final = {
     "adding differences": ("add_bytes", "from_bytes", "to_bytes"),
     "TLS": ("_ssl._SSLSocket",),
     "reading slots": ("posix.pread", "posix.posix_fadvise"),
-    "writing the slot": ("posix.pwrite",),
-    "making it durable": ("posix.fsync", "fcntl.ioctl"),
+    "comparing": ("'startswith' of 'bytes'",),
 }
 REST: Final = "all else: Python"
 
@@ -36,7 +35,7 @@ def measure(stage: Stage, image: Image, kind: str) -> list[Row]:
     settings = RepositorySettings((stage.server.url("fleet"),), str(stage.authority))
     repository = HttpsRepository(settings)
     slots = LinuxBlockDevice(str(stage.standby)), LinuxBlockDevice(str(stage.active))
-    installation = Installation(image.part, image.length_bytes, image.sha256, *image.payloads)
+    installation = installation_of(image)
     profile = cProfile.Profile(time.thread_time)
     jobs = (Job(installation, *slots),)
     profile.runcall(install, jobs, repository, Meter(), lambda: None)

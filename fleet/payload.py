@@ -28,6 +28,7 @@ from agent.payload import (
     WindowEntry,
     encode_index,
     index_length,
+    windows_digest,
 )
 from agent.release import FULL, Payload
 from fleet import files
@@ -80,6 +81,7 @@ class EncodedImage:
     payload: Payload
     windows: dict[Kind, int]
     path: Path
+    windows_sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,7 @@ def encode_full(
         payload=payload,
         windows={kind: sum(entry.kind is kind for entry in entries) for kind in sorted(FULL_KINDS)},
         path=path,
+        windows_sha256=windows_digest(entry.sha256 for entry in entries).hex(),
     )
 
 

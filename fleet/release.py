@@ -290,4 +290,5 @@ def _image(image: ImageInput, encoded: EncodedImage) -> Image:
         length_bytes=encoded.length_bytes,
         sha256=encoded.sha256,
         payloads=(encoded.payload,),
+        windows_sha256=encoded.windows_sha256,
     )

@@ -115,6 +115,7 @@ class SimulatedBlockDevice:
         self._power = power
         self._pending: list[PendingWrite] = []
         self._pending_bytes = 0
+        self._begun = 0
         power.attach(self)
 
     @property
@@ -130,6 +131,10 @@ class SimulatedBlockDevice:
         if bad:
             raise InstallError(f"{self.name}: sector {bad[0]} cannot be read")
         return self._newest(offset, length_bytes)
+
+    def holds(self, offset: int, content: bytes) -> bool:
+        """Whether a read finds this content."""
+        return self.read(offset, len(content)) == content
 
     def write(self, offset: int, content: bytes) -> None:
         """Take bytes; a torn write keeps some of its first sectors."""
@@ -151,6 +156,14 @@ class SimulatedBlockDevice:
             if not effect.torn and not self.faults.lying_flush:
                 self.settle(self._pending)
 
+    def flush_behind(self) -> None:
+        """Make durable what was written before the call before this one: as late as it may be."""
+        with self._power.operation("BlockDevice.flush_behind", self.name) as effect:
+            if not effect.torn and not self.faults.lying_flush:
+                for write in self._pending[: self._begun]:
+                    self._take_off(write)
+                self._begun = len(self._pending)
+
     def pending_writes(self) -> tuple[PendingWrite, ...]:
         """What a power cut now may lose, in the order in which it was written."""
         return tuple(self._pending)
@@ -160,7 +173,7 @@ class SimulatedBlockDevice:
         for write in tuple(survivors):
             self._store.write(write.offset, write.content)
         self._pending = []
-        self._pending_bytes = 0
+        self._pending_bytes = self._begun = 0
 
     def lose_power(self, chance: Generator) -> None:
         """Each un-flushed write is lost, survives, or survives in some of its sectors."""
@@ -210,9 +223,13 @@ class SimulatedBlockDevice:
             self._pending.append(write)
             self._pending_bytes += len(write.content)
         while self._pending_bytes > CACHE_BYTES_MAX:
-            oldest = self._pending.pop(0)
-            self._pending_bytes -= len(oldest.content)
-            self._store.write(oldest.offset, oldest.content)
+            self._take_off(self._pending[0])
+            self._begun = max(0, self._begun - 1)
+
+    def _take_off(self, oldest: PendingWrite) -> None:
+        self._pending.remove(oldest)
+        self._pending_bytes -= len(oldest.content)
+        self._store.write(oldest.offset, oldest.content)
 
     def _strikes(self) -> bool:
         if self.faults.write_error_in == 0:

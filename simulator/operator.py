@@ -158,6 +158,7 @@ class Operator:
             sha256=hashlib.sha256(content).hexdigest(),
             payloads=(encoded.payload,),
             hosts=hosts,
+            windows_sha256=encoded.windows_sha256,
         )
 
     def _with_delta(self, image: Image, release: Release) -> Image:

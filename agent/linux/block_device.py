@@ -1,7 +1,7 @@
 """`BlockDevice` on Linux: partitions, and plain files where a container has no others.
 
-Writes go to the kernel's cache and are not durable before `flush`, which also drops the cache, so
-that what is read afterwards has been on the medium.
+What is small goes through the kernel's cache and is not durable before `flush`, which also drops the cache,
+so that what is read afterwards has been on the medium. What is large goes past it where that can be.
 """
 
 import errno
@@ -9,27 +9,34 @@ import fcntl
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from agent.errors import InstallError
+from agent.linux.direct import STEP_BYTES, DirectFile
+from agent.linux.write_behind import WriteBehind
 
 BLKFLSBUF: Final = 0x1261  # linux/fs.h: write back and forget the buffers of a block device
 MOUNTS: Final = "/proc/self/mountinfo"
+DIRECT_BYTES_MIN: Final = 64 * 1024
+"""What is shorter is read through the cache, since its neighbours will be wanted too."""
 
 
 class LinuxBlockDevice:
     """One block device, opened at its first use. Raises `InstallError`.
 
     Reading is allowed while it is mounted, because the active slot is; writing is not, and the first
-    write claims the device so that nobody can mount it meanwhile.
+    write claims the device so that nobody can mount it meanwhile. From the first `flush_behind` to the next
+    `flush` a thread writes.
     """
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._reader: int | None = None
         self._writer: int | None = None
+        self._direct = DirectFile(path)
+        self._behind: WriteBehind | None = None
         self._size_bytes: int | None = None
 
     @property
@@ -44,58 +51,132 @@ class LinuxBlockDevice:
         """Exactly this many bytes."""
         self._check_bounds("read", offset, length_bytes)
         try:  # a delta has a hundred thousand of these, for which a context manager costs too much
-            descriptor = self._for_reading()
-            content = os.pread(descriptor, length_bytes, offset)
-            if len(content) < length_bytes:
-                content += _read_rest(
-                    descriptor, length_bytes - len(content), offset + len(content)
-                )
+            if self._behind is not None:
+                self._behind.wait_for(offset, length_bytes)
+            if length_bytes >= DIRECT_BYTES_MIN:
+                return self._read_large(offset, length_bytes)
+            return self._read_cached(offset, length_bytes)
         except OSError as error:
             raise self._refused("read", error) from error
-        return content
+
+    def holds(self, offset: int, content: bytes) -> bool:
+        """Whether a read finds exactly this content; nothing is copied for it."""
+        self._check_bounds("read", offset, len(content))
+        with self._translated("read"):
+            if self._behind is not None:
+                view = self._behind.found(offset, len(content))
+                if view is not None:
+                    return content.startswith(view)
+                self._behind.wait_for(offset, len(content))
+            for start in range(0, len(content), STEP_BYTES):
+                length_bytes = min(STEP_BYTES, len(content) - start)
+                found = self._direct.read(offset + start, length_bytes)
+                if not content.startswith(
+                    found or self._read_anew(offset + start, length_bytes), start
+                ):
+                    return False
+        return True
 
     def write(self, offset: int, content: bytes) -> None:
-        """Hand bytes to the kernel; a cut before the next flush may lose any part of them.
-
-        The medium begins to take them at once, while the next bytes are made, so that a flush waits for less:
-        of pages that are not written yet this advice makes the kernel begin to write (mm/fadvise.c).
-        """
+        """Hand bytes to the kernel; a cut before the next flush may lose any part of them."""
         self._check_bounds("write", offset, len(content))
-        start, rest = offset, memoryview(content)
         with self._translated("write"):
-            descriptor = self._for_writing()
-            while rest:
-                count = os.pwrite(descriptor, rest, offset)
-                offset += count
-                rest = rest[count:]
-            os.posix_fadvise(descriptor, start, len(content), os.POSIX_FADV_DONTNEED)
+            if self._behind is None:
+                self._write_cached(offset, content)
+            else:
+                self._behind.write(offset, content)
+
+    def flush_behind(self) -> None:
+        """Begin a flush, and return when the one before is complete; what follows is written by a thread.
+
+        The first time nothing is begun by then: all that was written is flushed here.
+        """
+        if self._behind is None:
+            self.flush()
+            with self._translated("write"):
+                self._behind = WriteBehind(self._path, self._for_writing(), self._write_cached)
+                self._behind.start()
+            return
+        with self._closing_at_error():
+            self._behind.flush()
 
     def flush(self) -> None:
         """Sync, then forget the cache; also when this process wrote nothing.
 
         What is read back may have been written by a process that did not live to sync it, or by a
         bootloader that never does: it must not count before it is durable.
-
-        After a failed sync the kernel may call lost pages clean, so a second one proves nothing: the
-        device is closed, its cache dropped, and whoever tries again must read back what is there.
         """
-        with self._translated("flush"):
+        with self._closing_at_error():
+            self._end_behind()
             descriptor = self._for_reading() if self._writer is None else self._writer
-        try:
-            with self._translated("flush"):
-                os.fsync(descriptor)
-        except InstallError:
-            _forget_cache(descriptor)
-            self.close()
-            raise
+            os.fsync(descriptor)
         _forget_cache(descriptor)
 
     def close(self) -> None:
         """Let the device go; the next use opens it again."""
+        with suppress(OSError):
+            self._end_behind()
+        self._direct.close()
         for descriptor in (self._reader, self._writer):
             if descriptor is not None:
                 os.close(descriptor)
         self._reader = self._writer = self._size_bytes = None
+
+    def _end_behind(self) -> None:
+        behind, self._behind = self._behind, None
+        if behind is not None:
+            behind.end()
+
+    @contextmanager
+    def _closing_at_error(self) -> Iterator[None]:
+        """After a failed sync the kernel may call lost pages clean, so a second one proves nothing.
+
+        The device is closed, its cache dropped, and whoever tries again must read back what is there.
+        """
+        try:
+            with self._translated("flush"):
+                yield
+        except InstallError:
+            for descriptor in (self._reader, self._writer):
+                if descriptor is not None:
+                    _forget_cache(descriptor)
+            self.close()
+            raise
+
+    def _read_large(self, offset: int, length_bytes: int) -> bytes:
+        pieces = []
+        for start in range(offset, offset + length_bytes, STEP_BYTES):
+            step_bytes = min(STEP_BYTES, offset + length_bytes - start)
+            found = self._direct.read(start, step_bytes)
+            pieces.append(self._read_cached(start, step_bytes) if found is None else bytes(found))
+        return b"".join(pieces)
+
+    def _read_anew(self, offset: int, length_bytes: int) -> bytes:
+        self._forget(offset, length_bytes)
+        return self._read_cached(offset, length_bytes)
+
+    def _read_cached(self, offset: int, length_bytes: int) -> bytes:
+        descriptor = self._for_reading()
+        content = os.pread(descriptor, length_bytes, offset)
+        if len(content) < length_bytes:
+            content += _read_rest(descriptor, length_bytes - len(content), offset + len(content))
+        return content
+
+    def _write_cached(self, offset: int, content: bytes) -> None:
+        """The medium begins to take the bytes at once, so that a flush waits for less.
+
+        Of pages that are not written yet this advice makes the kernel begin to write (mm/fadvise.c).
+        """
+        start, rest = offset, memoryview(content)
+        descriptor = self._for_writing()
+        while rest:
+            count = os.pwrite(descriptor, rest, offset)
+            offset += count
+            rest = rest[count:]
+        self._forget(start, len(content))
+
+    def _forget(self, offset: int, length_bytes: int) -> None:
+        os.posix_fadvise(self._for_reading(), offset, length_bytes, os.POSIX_FADV_DONTNEED)
 
     def _check_bounds(self, verb: str, offset: int, length_bytes: int) -> None:
         assert offset >= 0, "an offset counts from the start"

@@ -63,6 +63,11 @@ class WatchedDevice(SimulatedBlockDevice):
         super().flush()
         self.flushed(self.name)
 
+    def flush_behind(self) -> None:
+        """As `SimulatedBlockDevice.flush_behind`."""
+        super().flush_behind()
+        self.flushed(self.name)
+
     def newest(self) -> bytes:
         """All bytes, flushed or not, unseen."""
         return super().read(0, self.size_bytes)

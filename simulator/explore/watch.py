@@ -157,8 +157,10 @@ class Watch:
 
     def read(self, path: str, offset: int, length_bytes: int) -> None:
         """Bytes were read; those that come from the medium count as read back."""
-        if not self.board.watched_devices[path].pending_writes():
-            self._read.setdefault(path, set()).update(_sectors(offset, length_bytes))
+        pending = self.board.watched_devices[path].pending_writes()
+        unsure = {sector for one in pending for sector in _sectors(one.offset, len(one.content))}
+        found = set(_sectors(offset, length_bytes))
+        self._read.setdefault(path, set()).update(found - unsure)
 
     def writing(self, path: str, offset: int, length_bytes: int) -> None:
         """A write is about to begin."""

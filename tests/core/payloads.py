@@ -170,6 +170,16 @@ class Slot:
         self.deeds.append(Deed("write", offset, content, self.mirror.sent_bytes))
         self.content[offset : offset + len(content)] = self.spoil(offset, content)
 
+    def holds(self, offset: int, content: bytes) -> bool:
+        """Compare them."""
+        return self.read(offset, len(content)) == content
+
+    def flush_behind(self) -> None:
+        """Begin to make them durable."""
+        self.deeds.append(Deed("flush behind", 0, b"", self.mirror.sent_bytes))
+        if self.flush_fails:
+            raise InstallError("the medium does not flush")
+
     def flush(self) -> None:
         """Make them durable."""
         self.deeds.append(Deed("flush", 0, b"", self.mirror.sent_bytes))

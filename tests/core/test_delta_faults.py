@@ -47,6 +47,10 @@ class FailingOnce(Slot):
     failing: int = 0
     flushes: int = 0
 
+    def flush_behind(self) -> None:
+        """As `flush`."""
+        self.flush()
+
     def flush(self) -> None:
         """Make them durable, but for that one time."""
         self.flushes += 1

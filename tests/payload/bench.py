@@ -12,7 +12,14 @@ from benchmarks.mirror import Mirror
 def installation(image: Image) -> Installation:
     """With the delta of the image, if it has one."""
     delta = next((one for one in image.payloads if one.kind == DELTA), None)
-    return Installation(image.part, image.length_bytes, image.sha256, image.payloads[0], delta)
+    return Installation(
+        image.part,
+        image.length_bytes,
+        image.sha256,
+        image.payloads[0],
+        delta,
+        image.windows_sha256,
+    )
 
 
 def make_slot(path: Path, content: bytes, length_bytes: int) -> LinuxBlockDevice:

@@ -1,6 +1,6 @@
 """Two small images of one product with the full payloads of both and a delta between them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,7 +30,15 @@ def full(path: Path, blobs: Path, encoding: Encoding | None = None) -> FullImage
     """An image file with its full payload."""
     with path.open("rb") as file:
         encoded = encode_full(file, blobs, encoding or Encoding(threads=1), lambda: None)
-    image = Image("board", SLOTS, "root", encoded.length_bytes, encoded.sha256, (encoded.payload,))
+    image = Image(
+        "board",
+        SLOTS,
+        "root",
+        encoded.length_bytes,
+        encoded.sha256,
+        (encoded.payload,),
+        windows_sha256=encoded.windows_sha256,
+    )
     return FullImage(image, encoded.payload, encoded.path)
 
 
@@ -40,14 +48,7 @@ def made(old: Path, new: Path, blobs: Path, encoding: Encoding | None = None) ->
     base, newer = full(old, blobs, encoding), full(new, blobs, encoding)
     delta = encode_delta(Pair(base, newer), blobs, 1, lambda _done, _total: None)
     assert delta is not None
-    image = Image(
-        newer.image.hardware_id,
-        SLOTS,
-        newer.image.part,
-        newer.image.length_bytes,
-        newer.image.sha256,
-        (newer.payload, delta),
-    )
+    image = replace(newer.image, payloads=(newer.payload, delta))
     return Made(
         old.read_bytes(), new.read_bytes(), base, FullImage(image, newer.payload, newer.path), blobs
     )

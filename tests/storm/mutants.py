@@ -97,6 +97,12 @@ class NeverFlushed:
     def write(self, offset: int, content: bytes) -> None:
         self.device.write(offset, content)
 
+    def holds(self, offset: int, content: bytes) -> bool:
+        return self.device.holds(offset, content)
+
+    def flush_behind(self) -> None:
+        """Come back at once."""
+
     def flush(self) -> None:
         """Come back at once."""
 

@@ -135,6 +135,16 @@ class RecordingDevice:
         with self.log.call("BlockDevice.write", f"{self.path} {offset}+{len(content)}"):
             self.inner.write(offset, content)
 
+    def holds(self, offset: int, content: bytes) -> bool:
+        """Recorded as the read that it is."""
+        with self.log.call("BlockDevice.read", f"{self.path} {offset}+{len(content)}"):
+            return self.inner.holds(offset, content)
+
+    def flush_behind(self) -> None:
+        """Recorded."""
+        with self.log.call("BlockDevice.flush_behind", self.path):
+            self.inner.flush_behind()
+
     def flush(self) -> None:
         """Recorded."""
         with self.log.call("BlockDevice.flush", self.path):

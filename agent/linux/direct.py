@@ -1,0 +1,108 @@
+"""Reads and writes a device past the kernel's cache (open(2), `O_DIRECT`).
+
+What is read so comes from the medium; what is written so displaces nothing that the running system needs,
+and neither is copied once more. The kernel wants whole blocks, in memory that begins where a page does. What
+is not aligned like that goes through the cache, as everything does where a file system knows no other way.
+"""
+
+import errno
+import fcntl
+import mmap
+import os
+import stat
+from typing import Final
+
+BLKSSZGET: Final = 0x1268  # linux/fs.h: what a device reads and writes as a whole
+FILE_BLOCK_BYTES: Final = 4096
+STEP_BYTES: Final = 1024 * 1024
+"""So much is moved by one call."""
+
+
+class DirectFile:
+    """One descriptor of a device and one buffer, both made at their first use. Raises `OSError`.
+
+    It serves one thread; another one has its own.
+    """
+
+    def __init__(self, path: str, flags: int = os.O_RDONLY) -> None:
+        self._path = path
+        self._flags = flags
+        self._descriptor: int | None = None
+        self._block_bytes = 0
+        self._unknown = False
+        self._buffer: memoryview | None = None
+
+    def read(self, offset: int, length_bytes: int) -> memoryview | None:
+        """At most `STEP_BYTES`, in memory that the next call uses again; None where it cannot be."""
+        assert length_bytes <= STEP_BYTES, "the buffer is no longer"
+        return self.read_into(self._memory()[:length_bytes], offset)
+
+    def read_into(self, view: memoryview, offset: int) -> memoryview | None:
+        """As much as there is room for in memory that begins where a page does; None where it cannot be."""
+        descriptor = self._usable(offset, len(view))
+        if descriptor is None:
+            return None
+        done = 0
+        while done < len(view):
+            try:
+                count = os.preadv(descriptor, [view[done:]], offset + done)
+            except OSError as error:
+                self._judge(error)
+                return None
+            if not count:
+                return None
+            done += count
+        return view.toreadonly()
+
+    def write(self, offset: int, content: bytes) -> bool:
+        """Whether it was written; where it cannot be it may have been in part."""
+        descriptor = self._usable(offset, len(content))
+        if descriptor is None:
+            return False
+        given, memory = memoryview(content), self._memory()
+        done = 0
+        while done < len(content):
+            view = memory[: min(STEP_BYTES, len(content) - done)]
+            view[:] = given[done : done + len(view)]
+            try:
+                done += os.pwritev(descriptor, [view], offset + done)
+            except OSError as error:
+                self._judge(error)
+                return False
+        return True
+
+    def close(self) -> None:
+        """Let the device go; the next use opens it again."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+        self._descriptor, self._buffer, self._unknown = None, None, False
+
+    def _usable(self, offset: int, length_bytes: int) -> int | None:
+        if self._descriptor is None and not self._unknown:
+            try:
+                self._descriptor = os.open(self._path, self._flags | os.O_CLOEXEC | os.O_DIRECT)
+            except OSError as error:
+                self._judge(error)
+            else:
+                self._block_bytes = _block_bytes(self._descriptor)
+        if self._unknown or offset % self._block_bytes or length_bytes % self._block_bytes:
+            return None
+        return self._descriptor
+
+    def _judge(self, error: OSError) -> None:
+        """A file system, or a device, that does not know this way says that the call makes no sense."""
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+            raise error
+        self._unknown = True
+
+    def _memory(self) -> memoryview:
+        if self._buffer is None:
+            self._buffer = memoryview(mmap.mmap(-1, STEP_BYTES))
+        return self._buffer
+
+
+def _block_bytes(descriptor: int) -> int:
+    if not stat.S_ISBLK(os.fstat(descriptor).st_mode):
+        return FILE_BLOCK_BYTES
+    size = fcntl.ioctl(descriptor, BLKSSZGET, bytes(4))
+    return int.from_bytes(size, "little")
