@@ -8,5 +8,6 @@ search.py    which ranges may help a window
 path.py      which of them to use where
 window.py    the smallest coding of a window
 encode.py    all windows, on all processors, into one payload
-columns.py   its index
+runs.py      windows that are copied together
+columns.py   the index
 """

@@ -27,6 +27,7 @@ from agent.release import DELTA, Payload
 from fleet.delta.columns import pack_index
 from fleet.delta.pair import Pair, Progress
 from fleet.delta.restore import read_full_index, restore
+from fleet.delta.runs import joined
 from fleet.delta.shingles import POSITION_MASK
 from fleet.delta.tables import BASE_FILE, IMAGE_FILE, Tables, make_tables, open_tables
 from fleet.delta.window import Coding, Span, code_windows
@@ -61,7 +62,8 @@ def encode_delta(pair: Pair, folder: Path, workers: int, progress: Progress) -> 
                 for done, (number, entry, record) in enumerate(coded, start=1):
                     entries[number] = _placed(entry, record, records)
                     progress(done, len(entries))
-                return _store(replace(index, entries=tuple(entries)), records, pair, folder)
+                runs = joined(entries, index.window_bytes)
+                return _store(replace(index, entries=runs), records, pair, folder)
     except OSError as error:
         raise StateError(f"{folder}: the delta cannot be made: {error.strerror}") from error
 
