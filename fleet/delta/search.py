@@ -41,8 +41,8 @@ class Hits:
 def find_hits(tables: Tables, start: int, end: int) -> Hits:
     """All shingles and whole blocks of the window from `start` to `end` that stand elsewhere."""
     own = _samples(tables.samples, start, end)
-    base = find(tables.base_keys, own)
-    before = find(tables.image_keys, own)
+    base = find(tables.base_keys, tables.base, own, tables.image)
+    before = find(tables.image_keys, tables.image, own, tables.image)
     earlier = before[0] + SHINGLE_BYTES <= start
     blocks = np.arange(-(-start // BLOCK_BYTES), end // BLOCK_BYTES)
     blocks = blocks[tables.source[blocks] <= Source.IMAGE]

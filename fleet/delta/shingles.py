@@ -42,19 +42,28 @@ def _sampled(content: Bytes, start: int, end: int) -> Iterator[Keys]:
     for position in range(start, end, STEP_BYTES):
         count = min(STEP_BYTES, end - position)
         piece = np.ascontiguousarray(content[position : position + count + SHINGLE_BYTES - 1])
+        words = _words(piece)
         total = np.zeros(count, np.uint64)
         for number, factor in enumerate(FACTORS):
-            words: Keys = np.ndarray(count, "<u8", piece, 8 * number, (1,))
-            total += words * np.uint64(factor)
+            total += words[8 * number : 8 * number + count] * np.uint64(factor)
         taken = np.flatnonzero((total < 1 << (64 - SAMPLED_BITS)) & (total != 0))
         hashes = total[taken] << np.uint64(SAMPLED_BITS) >> np.uint64(POSITION_BITS)
         yield hashes << np.uint64(POSITION_BITS) | (taken + position).astype(np.uint64)
 
 
-def find(keys: Keys, wanted: Keys) -> tuple[Positions, Positions, NDArray[np.float32]]:
-    """Where the shingles `wanted` stand in the sorted `keys`: their positions there and here.
+def _words(content: Bytes) -> Keys:
+    """The eight bytes that begin at each place, as a whole number."""
+    words: Keys = np.ndarray(max(0, len(content) - 7), "<u8", content, 0, (1,))
+    return words
 
-    The weight of each pair is less, the more places a shingle is in.
+
+def find(
+    keys: Keys, content: Bytes, wanted: Keys, own: Bytes
+) -> tuple[Positions, Positions, NDArray[np.float32]]:
+    """Where the shingles `wanted` of `own` stand in `content`, whose sorted `keys` these are: there and here.
+
+    The weight of each pair is less, the more places a shingle is in. Of some hundred megabytes some
+    sixty shingles have the hash of one in a window by chance: bytes decide.
     """
     hashes = wanted >> np.uint64(POSITION_BITS)
     low = np.searchsorted(keys, hashes << np.uint64(POSITION_BITS))
@@ -67,4 +76,12 @@ def find(keys: Keys, wanted: Keys) -> tuple[Positions, Positions, NDArray[np.flo
     here = np.repeat((wanted[good] & np.uint64(POSITION_MASK)).astype(np.int64), counts)
     offsets = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
     there = (keys[np.repeat(low, counts) + offsets] & np.uint64(POSITION_MASK)).astype(np.int64)
-    return there, here, np.repeat(1 / counts, counts).astype(np.float32)
+    weight = np.repeat(1 / counts, counts).astype(np.float32)
+    same = _are_same(content, there, own, here)
+    return there[same], here[same], weight[same]
+
+
+def _are_same(content: Bytes, there: Positions, own: Bytes, here: Positions) -> NDArray[np.bool_]:
+    one, other = _words(content), _words(own)
+    same: NDArray[np.bool_] = (one[there] == other[here]) & (one[there + 8] == other[here + 8])
+    return same

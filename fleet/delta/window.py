@@ -32,7 +32,7 @@ DEAR_COST: Final = 2.0
 """A cell that costs more may be helped by a prefix."""
 WINDOW_LOG_MAX: Final = 23
 """What devices have memory for."""
-REFERENCE_COST: Final = 7
+REFERENCE_COST: Final = 2
 """Bytes of the packed index."""
 FEW_REFERENCES: Final = min(REFERENCES_MAX, REFERENCES_MEAN_MAX)
 GOOD_ENOUGH: Final = 0.1
