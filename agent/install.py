@@ -37,7 +37,7 @@ FLUSH_WRITTEN_BYTES: Final = 4 * 1024 * 1024
 
 They are in memory until they were compared.
 """
-SAMPLE_EVERY: Final = 16
+SAMPLE_EVERY: Final = 32
 """One in so many windows is read once more in the end: what was taken last may have cost earlier ones."""
 FREED_BYTES: Final = 4 * 1024 * 1024
 LOOK_AHEAD: Final = 256

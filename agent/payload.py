@@ -97,6 +97,10 @@ def padded_bytes(length_bytes: int) -> int:
     return -(-length_bytes // SECTOR_BYTES) * SECTOR_BYTES
 
 
+Range = tuple[int, int, int]
+"""The source, the length and the offset of a `Reference`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reference:
     """A range of bytes that the device has already."""
@@ -125,8 +129,12 @@ class WindowEntry:
 
     def references(self) -> Iterator[Reference]:
         """The ranges whose bytes are gathered, one behind the other."""
-        for source, length, offset in REFERENCE.iter_unpack(self.packed_references):
+        for source, length, offset in self.ranges():
             yield Reference(SOURCES[source], length, offset)
+
+    def ranges(self) -> list[Range]:
+        """The same as plain numbers, for whoever has tens of thousands of them to read."""
+        return list(REFERENCE.iter_unpack(self.packed_references))
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,8 @@ A payload that is encrypted, as `docs/payload.md` has it, says so in its kind an
 `windows_sha256` is the SHA-256 of the SHA-256s of all windows of the image, one behind the other, as its full
 payload cuts it: by this a device that checks window after window knows the whole. `blob` is the payload's
 SHA-256 and its name in the repository, `blobs/HEX`; `base_sha256` and `base_bytes` name the image that a
-delta builds upon. A payload of a kind that is not known here is as if it were not there: a release may have some
-for newer agents.
+delta builds upon. A payload of a kind that is not known here is as if it were not there: a release may have
+some for newer agents.
 """
 
 from dataclasses import asdict, dataclass

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Final, assert_never
 
 from agent.decompress import decompress
-from agent.payload import Kind, Reference, Source, WindowEntry
+from agent.payload import Kind, Range, Source, WindowEntry
 
 STEP_BYTES: Final = 16 * 1024
 """Whole numbers of this size are added fast; longer ones no longer fit the processor's cache."""
@@ -16,8 +16,8 @@ NO_DIFFERENCE: Final = bytes(STEP_BYTES)
 
 Fetch = Callable[[WindowEntry], bytes]
 """The record of an entry, checked against its SHA-256."""
-Gather = Callable[[Reference], bytes]
-"""The bytes that a reference points at, as they are on the device now."""
+Gather = Callable[[list[Range]], bytes]
+"""The bytes that these references point at, one behind the other, as they are on the device now."""
 
 
 def make_window(entry: WindowEntry, fetch: Fetch, gather: Gather) -> bytes | None:
@@ -34,16 +34,16 @@ def make_window(entry: WindowEntry, fetch: Fetch, gather: Gather) -> bytes | Non
     return content if hashlib.sha256(content).digest() == entry.sha256 else None
 
 
-def window_references(entry: WindowEntry, window_bytes: int) -> Iterator[list[Reference]]:
+def window_ranges(entry: WindowEntry, window_bytes: int) -> Iterator[list[Range]]:
     """What each window of a run gathers, one after the other."""
-    wanted: list[Reference] = []
+    wanted: list[Range] = []
     room_bytes = window_bytes
-    for one in entry.references():
-        offset, left_bytes = one.offset, one.length_bytes
+    for source, length, start in entry.ranges():
+        left_bytes, offset = length, start
         while left_bytes:
             length_bytes = min(left_bytes, room_bytes)
-            wanted.append(Reference(one.source, length_bytes, offset))
-            offset += 0 if one.source is Source.ZEROS else length_bytes
+            wanted.append((source, length_bytes, offset))
+            offset += 0 if source == Source.ZEROS else length_bytes
             left_bytes -= length_bytes
             room_bytes -= length_bytes
             if not room_bytes:
@@ -76,19 +76,15 @@ def _made(entry: WindowEntry, fetch: Fetch, gather: Gather) -> bytes:
         case Kind.ZSTD:
             return decompress(fetch(entry), length)
         case Kind.COPY:
-            return _gathered(entry, gather)
+            return gather(entry.ranges())
         case Kind.PREFIXED:
-            prefix = _gathered(entry, gather)
+            prefix = gather(entry.ranges())
             return decompress(fetch(entry), length, prefix)
         case Kind.DIFFERENCE:
-            known = _gathered(entry, gather)
+            known = gather(entry.ranges())
             return add_bytes(known[:length], decompress(fetch(entry), length, known[length:]))
         case _:
             assert_never(entry.kind)
-
-
-def _gathered(entry: WindowEntry, gather: Gather) -> bytes:
-    return b"".join(gather(reference) for reference in entry.references())
 
 
 def add_bytes(base: bytes, difference: bytes) -> bytes:

@@ -1,5 +1,6 @@
 """A real device made of files: `lockgate install` with its metadata, its boot state and two slots."""
 
+import compileall
 import json
 import os
 import shutil
@@ -82,6 +83,8 @@ class Device:
 
 def make(workspace: Workspace, url: str, slots: tuple[Path, Path], folder: Path) -> Device:
     """A new device of this fleet, enrolled, with these slots."""
+    agent = Path(__file__).parent.parent / "agent"
+    compileall.compile_dir(agent, quiet=1)  # as it is when pip has installed it
     config = make_device(folder, Place(workspace, 8883, url), NEVER_S)
     for name, target in zip(("slot-a", "slot-b"), slots, strict=True):
         (folder / name).unlink()

@@ -50,41 +50,36 @@ class LinuxBlockDevice:
     def read(self, offset: int, length_bytes: int) -> bytes:
         """Exactly this many bytes."""
         self._check_bounds("read", offset, length_bytes)
-        try:  # a delta has a hundred thousand of these, for which a context manager costs too much
+        try:  # a delta has tens of thousands of these, for which a context manager costs too much
             if self._behind is not None:
-                self._behind.wait_for(offset, length_bytes)
-            if length_bytes >= DIRECT_BYTES_MIN:
-                return self._read_large(offset, length_bytes)
-            return self._read_cached(offset, length_bytes)
+                return self._behind.newest(offset, length_bytes, self._read_written)
+            return self._read_written(offset, length_bytes)
         except OSError as error:
             raise self._refused("read", error) from error
 
     def holds(self, offset: int, content: bytes) -> bool:
         """Whether a read finds exactly this content; nothing is copied for it."""
         self._check_bounds("read", offset, len(content))
+        if self._behind is not None:
+            if self._behind.awaits(offset, len(content)):
+                return self.read(offset, len(content)) == content
+            view = self._behind.found(offset, len(content))
+            if view is not None:
+                return content.startswith(view)
         with self._translated("read"):
-            if self._behind is not None:
-                view = self._behind.found(offset, len(content))
-                if view is not None:
-                    return content.startswith(view)
-                self._behind.wait_for(offset, len(content))
-            for start in range(0, len(content), STEP_BYTES):
-                length_bytes = min(STEP_BYTES, len(content) - start)
-                found = self._direct.read(offset + start, length_bytes)
-                if not content.startswith(
-                    found or self._read_anew(offset + start, length_bytes), start
-                ):
-                    return False
-        return True
+            return all(
+                content.startswith(self._read_step(offset + start, len(content) - start), start)
+                for start in range(0, len(content), STEP_BYTES)
+            )
 
     def write(self, offset: int, content: bytes) -> None:
         """Hand bytes to the kernel; a cut before the next flush may lose any part of them."""
         self._check_bounds("write", offset, len(content))
+        if self._behind is not None:
+            self._behind.write(offset, content)
+            return
         with self._translated("write"):
-            if self._behind is None:
-                self._write_cached(offset, content)
-            else:
-                self._behind.write(offset, content)
+            self._write_cached(offset, content)
 
     def flush_behind(self) -> None:
         """Begin a flush, and return when the one before is complete; what follows is written by a thread.
@@ -143,6 +138,11 @@ class LinuxBlockDevice:
             self.close()
             raise
 
+    def _read_written(self, offset: int, length_bytes: int) -> bytes:
+        if length_bytes >= DIRECT_BYTES_MIN:
+            return self._read_large(offset, length_bytes)
+        return self._read_cached(offset, length_bytes)
+
     def _read_large(self, offset: int, length_bytes: int) -> bytes:
         pieces = []
         for start in range(offset, offset + length_bytes, STEP_BYTES):
@@ -151,7 +151,12 @@ class LinuxBlockDevice:
             pieces.append(self._read_cached(start, step_bytes) if found is None else bytes(found))
         return b"".join(pieces)
 
-    def _read_anew(self, offset: int, length_bytes: int) -> bytes:
+    def _read_step(self, offset: int, left_bytes: int) -> "memoryview | bytes":
+        """The next bytes of so many, from the medium."""
+        length_bytes = min(STEP_BYTES, left_bytes)
+        found = self._direct.read(offset, length_bytes)
+        if found is not None:
+            return found
         self._forget(offset, length_bytes)
         return self._read_cached(offset, length_bytes)
 

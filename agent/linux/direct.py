@@ -54,18 +54,30 @@ class DirectFile:
             done += count
         return view.toreadonly()
 
-    def write(self, offset: int, content: bytes) -> bool:
-        """Whether it was written; where it cannot be it may have been in part."""
-        descriptor = self._usable(offset, len(content))
+    def write(self, offset: int, contents: list[bytes]) -> bool:
+        """Whether these were written one behind the other; where they cannot be, a part may have been."""
+        descriptor = self._usable(offset, sum(map(len, contents)))
         if descriptor is None:
             return False
-        given, memory = memoryview(content), self._memory()
+        memory = self._memory()
+        used = 0
+        for content in contents:
+            given = memoryview(content)
+            while given:
+                step_bytes = min(STEP_BYTES - used, len(given))
+                memory[used : used + step_bytes] = given[:step_bytes]
+                used, given = used + step_bytes, given[step_bytes:]
+                if used == STEP_BYTES:
+                    if not self._write_out(descriptor, memory, offset):
+                        return False
+                    offset, used = offset + used, 0
+        return not used or self._write_out(descriptor, memory[:used], offset)
+
+    def _write_out(self, descriptor: int, view: memoryview, offset: int) -> bool:
         done = 0
-        while done < len(content):
-            view = memory[: min(STEP_BYTES, len(content) - done)]
-            view[:] = given[done : done + len(view)]
+        while done < len(view):
             try:
-                done += os.pwritev(descriptor, [view], offset + done)
+                done += os.pwritev(descriptor, [view[done:]], offset + done)
             except OSError as error:
                 self._judge(error)
                 return False

@@ -1,30 +1,30 @@
-"""Writes and flushes a device while the next bytes are fetched and decoded: one thread, one bounded queue.
+"""Writes and flushes a device while the next bytes are fetched and decoded, in a thread.
 
-Only the order of flushes is promised, as by the device below: what was queued before a flush was begun is on
-the medium when that flush is complete. Behind each flush the thread reads from the medium what it has made
-durable, so that whoever compares it need not wait. A cut loses what is queued, and what no flush completed.
+What is written between two flushes goes to the thread as a whole when its flush is begun; one such group is
+under way, the next one collected. Behind its flush the thread reads from the medium what it has made durable,
+so that whoever compares it need not wait. A cut loses what is collected, and any part of the group under way.
 """
 
 import mmap
 import os
-from collections import deque
-from collections.abc import Callable
-from threading import Condition, Thread
+from collections.abc import Callable, Iterator
+from queue import SimpleQueue
+from threading import Thread
 from typing import Final
 
-from agent.linux.direct import DirectFile
+from agent.linux.direct import STEP_BYTES, DirectFile
 
-QUEUED_BYTES_MAX: Final = 2 * 1024 * 1024
-"""With so much waiting, whoever writes waits too; one write more may be there."""
-READ_AHEAD_BYTES: Final = 3 * 1024 * 1024
-"""So much of what one flush completed is read ahead; twice, since two flushes may be under way."""
+READ_BACK_BYTES: Final = 3 * 1024 * 1024
+"""So much of a group is read back by the thread; what it has beyond that its owner reads by himself."""
 
-Place = tuple[int, int]
-"""Offset and length."""
+Piece = tuple[int, bytes]
+"""An offset, and what is to be there."""
+Found = dict[tuple[int, int], memoryview]
+"""By offset and length, what was read from the medium."""
 
 
 class WriteBehind:
-    """The thread of one device that is written. Raises `OSError`, of the thread too, at the next call.
+    """The thread of one device. Raises `OSError`, what stopped the thread too.
 
     `cached` writes what cannot go past the kernel's cache; `descriptor` is what is flushed.
     """
@@ -33,16 +33,13 @@ class WriteBehind:
         self._direct = DirectFile(path, os.O_RDWR)
         self._descriptor = descriptor
         self._cached = cached
-        self._changed = Condition()
-        self._queue: deque[tuple[int, bytes] | None] = deque()
-        self._queued_bytes = 0
-        self._begun = 0
-        self._completed = 0
-        self._ending = False
-        self._error: OSError | None = None
-        self._written: list[Place] = []
-        self._found: dict[Place, memoryview] = {}
-        self._memory = [memoryview(b""), memoryview(b"")]
+        self._collected: list[Piece] = []
+        self._under_way: list[Piece] = []
+        self._found: Found = {}
+        self._groups: SimpleQueue[list[Piece] | None] = SimpleQueue()
+        self._results: SimpleQueue[Found | OSError] = SimpleQueue()
+        self._memory: memoryview | None = None
+        self._spare: memoryview | None = None
         self._thread = Thread(target=self._work, name="write-behind", daemon=True)
 
     def start(self) -> None:
@@ -50,105 +47,116 @@ class WriteBehind:
         self._thread.start()
 
     def write(self, offset: int, content: bytes) -> None:
-        """Queue a write; waits while too much is queued."""
-        with self._changed:
-            self._wait(lambda: self._queued_bytes < QUEUED_BYTES_MAX)
-            self._queue.append((offset, content))
-            self._queued_bytes += len(content)
-            self._changed.notify_all()
+        """Collect a write."""
+        self._collected.append((offset, content))
 
     def flush(self) -> None:
-        """Begin a flush when the one before is complete."""
-        with self._changed:
-            self._wait(lambda: self._completed == self._begun)
-            self._queue.append(None)
-            self._begun += 1
-            self._changed.notify_all()
+        """Begin to write and to flush what was collected, when the group before is through."""
+        self._await()
+        self._under_way, self._collected = self._collected, []
+        self._groups.put(self._under_way)
+
+    def awaits(self, offset: int, length_bytes: int) -> bool:
+        """Whether any of these bytes is not on the medium yet."""
+        end = offset + length_bytes
+        for group in (self._under_way, self._collected):
+            for start, content in group:
+                if start < end and offset < start + len(content):
+                    return True
+        return False
+
+    def newest(self, offset: int, length_bytes: int, read: Callable[[int, int], bytes]) -> bytes:
+        """These bytes, with what is not on the medium yet; all else is `read`."""
+        if not self.awaits(offset, length_bytes):
+            return read(offset, length_bytes)
+        end = offset + length_bytes
+        content: bytes | bytearray | None = None
+        for start, written in (*self._under_way, *self._collected):
+            low, high = max(offset, start), min(end, start + len(written))
+            if low < high:
+                if high - low == length_bytes:
+                    content = written[low - start : high - start]
+                    continue
+                content = bytearray(read(offset, length_bytes) if content is None else content)
+                content[low - offset : high - offset] = written[low - start : high - start]
+        return read(offset, length_bytes) if content is None else bytes(content)
 
     def found(self, offset: int, length_bytes: int) -> memoryview | None:
-        """What was read from the medium behind the last flush that is complete; None when it was not."""
-        with self._changed:
-            return self._found.get((offset, length_bytes))
-
-    def wait_for(self, offset: int, length_bytes: int) -> None:
-        """Return when nothing is queued for these bytes."""
-        with self._changed:
-            self._wait(lambda: not self._is_queued(offset, offset + length_bytes))
+        """What was read behind the last flush that is complete; None when it was not."""
+        return self._found.get((offset, length_bytes))
 
     def end(self) -> None:
-        """Write all that is queued, and stop. The device is not flushed."""
-        with self._changed:
-            self._ending = True
-            self._changed.notify_all()
-        self._thread.join()
-        self._direct.close()
-        if self._error is not None:
-            raise self._error
+        """Write all that was collected, and stop. That is not flushed."""
+        self._groups.put(None)
+        try:
+            self._await()
+            for offset, content in self._collected:
+                self._write([content], offset)
+        finally:
+            self._thread.join()
+            self._direct.close()
 
-    def _wait(self, ready: Callable[[], bool]) -> None:
-        self._changed.wait_for(lambda: self._error is not None or ready())
-        if self._error is not None:
-            raise self._error
-
-    def _is_queued(self, start: int, end: int) -> bool:
-        return any(
-            one is not None and one[0] < end and start < one[0] + len(one[1]) for one in self._queue
-        )
+    def _await(self) -> None:
+        if not self._under_way:
+            return
+        result = self._results.get()
+        self._under_way = []
+        if isinstance(result, OSError):
+            raise result
+        self._found = result
 
     def _work(self) -> None:
-        while self._error is None:
-            with self._changed:
-                self._changed.wait_for(lambda: self._queue or self._ending)
-                if not self._queue:
-                    return
-                one = self._queue[0]
+        while (group := self._groups.get()) is not None:
             try:
-                found = self._do(one)
+                self._results.put(self._performed(group))
             except OSError as error:
-                self._fail(error)
-                return
-            with self._changed:  # what is under way stays in the queue, so that readers wait for it
-                self._queue.popleft()
-                if found is not None:
-                    self._completed += 1
-                    self._found = found
-                if one is not None:
-                    self._queued_bytes -= len(one[1])
-                self._changed.notify_all()
+                self._results.put(error)
 
-    def _fail(self, error: OSError) -> None:
-        with self._changed:
-            self._error = error
-            self._queue.clear()
-            self._changed.notify_all()
-
-    def _do(self, one: tuple[int, bytes] | None) -> dict[Place, memoryview] | None:
-        if one is None:
-            return self._flush_now()
-        self._write_now(*one)
-        return None
-
-    def _write_now(self, offset: int, content: bytes) -> None:
-        if not self._direct.write(offset, content):
-            self._cached(offset, content)
-        self._written.append((offset, len(content)))
-
-    def _flush_now(self) -> dict[Place, memoryview]:
+    def _performed(self, group: list[Piece]) -> Found:
+        runs = list(_runs(group))
+        for offset, contents in runs:
+            self._write(contents, offset)
         os.fsync(self._descriptor)
-        memory = self._memory_of(self._completed)
-        found: dict[Place, memoryview] = {}
+        return self._read_back(runs)
+
+    def _write(self, contents: list[bytes], offset: int) -> None:
+        if not self._direct.write(offset, contents):
+            for content in contents:
+                self._cached(offset, content)
+                offset += len(content)
+
+    def _read_back(self, runs: "list[tuple[int, list[bytes]]]") -> Found:
+        """Two memories are used in turn: what was found before is still being compared."""
+        memory = self._spare or memoryview(mmap.mmap(-1, READ_BACK_BYTES))
+        self._memory, self._spare = memory, self._memory
+        found: Found = {}
         used = 0
-        for offset, length_bytes in self._written:
+        for offset, contents in runs:
+            length_bytes = sum(map(len, contents))
             room = memory[used : used + length_bytes]
             view = self._direct.read_into(room, offset) if len(room) == length_bytes else None
-            if view is not None:
-                found[offset, length_bytes] = view
-                used += -(-length_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
-        self._written = []
+            if view is None:
+                continue
+            used += -(-length_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
+            at = 0
+            for content in contents:
+                found[offset + at, len(content)] = view[at : at + len(content)]
+                at += len(content)
         return found
 
-    def _memory_of(self, number: int) -> memoryview:
-        """Of two that are used in turn: what the flush before has read is still being compared."""
-        if not self._memory[number % 2]:
-            self._memory[number % 2] = memoryview(mmap.mmap(-1, READ_AHEAD_BYTES))
-        return self._memory[number % 2]
+
+def _runs(group: list[Piece]) -> Iterator[tuple[int, list[bytes]]]:
+    """Pieces that follow each other, joined up to what is moved at once."""
+    start, contents, length_bytes = 0, list[bytes](), 0
+    for offset, content in group:
+        if contents and (
+            offset != start + length_bytes or length_bytes + len(content) > STEP_BYTES
+        ):
+            yield start, contents
+            contents, length_bytes = [], 0
+        if not contents:
+            start = offset
+        contents.append(content)
+        length_bytes += len(content)
+    if contents:
+        yield start, contents

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from agent.decompress import decompress
 from agent.delta_index import PACKED, parse_delta_index
-from agent.payload import Reference, Source, WindowEntry
+from agent.payload import Range, Source, WindowEntry
 from agent.windows import make_window
 from fleet.delta.columns import encode_columns
 
@@ -39,16 +39,17 @@ def test_the_vector_of_the_document_is_built_into_its_image() -> None:
         assert hashlib.sha256(record).digest() == entry.record_sha256
         return record
 
-    def gather(reference: Reference) -> bytes:
+    def gather(ranges: list[Range]) -> bytes:
         sources = {Source.BASE: BASE, Source.IMAGE: built, Source.ZEROS: bytes(len(BASE))}
-        content = sources[reference.source]
-        return content[reference.offset : reference.offset + reference.length_bytes]
+        return b"".join(
+            sources[Source(source)][offset : offset + length] for source, length, offset in ranges
+        )
 
     for entry in index.entries[:-1]:
         window = make_window(entry, fetch, gather)
         assert window is not None
         built += window
-    run = b"".join(gather(one) for one in index.entries[-1].references())
+    run = gather(index.entries[-1].ranges())
     hashes = [hashlib.sha256(run[start : start + 512]).digest() for start in (0, 512)]
     assert hashlib.sha256(b"".join(hashes)).digest() == index.entries[-1].sha256
     built += run
