@@ -15,11 +15,13 @@ flushed and compared: whatever is cut or torn, the slot is either whole or canno
 
 import hashlib
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
-from agent.errors import InstallError, PayloadError
+from agent.errors import FetchError, InstallError, LimitError, PayloadError
+from agent.first_window import invalid_steps, valid_steps
 from agent.interfaces import BlockDevice, Repository
 from agent.looking import Looking
 from agent.payload import WindowEntry, windows_digest
@@ -42,9 +44,6 @@ SAMPLE_EVERY: Final = 32
 FREED_BYTES: Final = 4 * 1024 * 1024
 LOOK_AHEAD: Final = 256
 """So many windows at most are asked for at once."""
-SIGNS_BYTES: Final = 512
-SUPERBLOCK: Final = (1024, 1536)
-"""The sector in which ext4 and erofs are known; the first sector is free there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +87,10 @@ def install(
         if not all(part.holds_image() for part in parts):
             _write(parts)
         meter.done_bytes = meter.total_bytes
+    except (FetchError, LimitError, PayloadError):
+        for part in parts:
+            part.keep()
+        raise
     finally:
         for part in parts:
             part.close()
@@ -175,23 +178,11 @@ class Part:
 
     def invalidate(self) -> None:
         """Make the part unable to start; durable on return, before anything else is written."""
-        for start, end in self._steps():
+        for start, end in invalid_steps(self._entries[0].length_bytes):
             zeros = bytes(end - start)
             if self._device.read(start, end - start) != zeros:
                 self._put(start, zeros)
                 self._flush()
-
-    def _steps(self) -> list[tuple[int, int]]:
-        """The first window, from the sectors on in which file systems say what they are.
-
-        One sector is written whole or not at all. FAT, squashfs and most others are known by their
-        first sector, ext4 and erofs by the one at 1024: with both gone nothing starts, however the
-        write of the others is torn.
-        """
-        length = self._entries[0].length_bytes
-        wanted = (0, SIGNS_BYTES), SUPERBLOCK, (SIGNS_BYTES, SUPERBLOCK[0]), (SUPERBLOCK[1], length)
-        clipped = [(start, min(end, length)) for start, end in wanted]
-        return [(start, end) for start, end in clipped if start < end]
 
     def write_body(self) -> None:
         """Fetch the first window, which comes first on the wire; write all the others, then flush."""
@@ -295,16 +286,18 @@ class Part:
 
     def write_first(self) -> None:
         """Write the window that makes the part able to start, and read it back."""
-        steps = list(reversed(self._steps()))
-        if _known_by_superblock(self._first) and SUPERBLOCK in steps:
-            steps.remove(SUPERBLOCK)
-            steps.append(SUPERBLOCK)
-        for start, end in steps:  # the sector that makes the part able to start comes last
+        for start, end in valid_steps(self._first):
             self._put(start, self._first[start:end])
             self._flush()
         if not self._device.holds(0, self._first):
             raise self._mismatch(0)
         self._advance(self._entries[0])
+
+    def keep(self) -> None:
+        """Make durable what is there, as far as that goes: nobody knows when the rest will come."""
+        if self._written or self._under_way:
+            with suppress(InstallError):
+                self._device.flush()
 
     def close(self) -> None:
         """Stop fetching."""
@@ -384,7 +377,3 @@ class Part:
     def _advance(self, entry: WindowEntry) -> None:
         self._meter.done_bytes += entry.length_bytes
         self._progress()
-
-
-def _known_by_superblock(first: bytes) -> bool:
-    return first[1080:1082] == b"\x53\xef" or first[1024:1028] == b"\xe2\xe1\xf5\xe0"

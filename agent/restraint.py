@@ -7,7 +7,7 @@ from typing import Final
 
 from agent import floor
 from agent.budget import Budget
-from agent.errors import FetchError, InstallError, LimitError, PayloadError, StateError
+from agent.errors import FetchError, LimitError, PayloadError, StateError
 from agent.frugal import Frugal, Range
 from agent.install import Job
 from agent.interfaces import Conditions, Repository, WallTime, World
@@ -95,9 +95,8 @@ class Restraint:
     ) -> Iterator[Callable[[], None]]:
         """Around an installation: what it calls in place of `breathe`.
 
-        Raises `LimitError` from in there when a limit is met; what was written until then is made durable,
-        and what the next run needs again is kept, as when the network went away. A cut in between loses
-        what any cut loses.
+        Raises `LimitError` from in there when a limit is met; what the next run needs again is kept, as when
+        the network went away. A cut in between loses what any cut loses.
         """
         if self._settings == NO_LIMITS:
             yield breathe
@@ -115,7 +114,7 @@ class Restraint:
         try:
             yield watched
         except (LimitError, FetchError):
-            self._rest(jobs)
+            self._frugal.keep()
             raise
         except PayloadError:
             self._frugal.forget()  # what is kept may be what is wrong
@@ -126,12 +125,6 @@ class Restraint:
             with suppress(StateError):  # counted too high until then
                 self._budget.settle()
             self._make_way(low=False)
-
-    def _rest(self, jobs: tuple[Job, ...]) -> None:
-        for job in jobs:
-            with suppress(InstallError):
-                job.device.flush()
-        self._frugal.keep()
 
     def _make_way(self, *, low: bool) -> None:
         if self._settings.low_priority:
