@@ -36,6 +36,7 @@ MIB: Final = 1024 * 1024
 OPERATIONS: Final = (
     "BlockDevice.write",
     "BlockDevice.flush",
+    "BlockDevice.flush_behind",
     "Files.replace",
     "Files.remove",
     "System.reboot",
