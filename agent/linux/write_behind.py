@@ -53,8 +53,9 @@ class WriteBehind:
     def flush(self) -> None:
         """Begin to write and to flush what was collected, when the group before is through."""
         self._await()
-        self._under_way, self._collected = self._collected, []
-        self._groups.put(self._under_way)
+        if self._collected:
+            self._under_way, self._collected = self._collected, []
+            self._groups.put(self._under_way)
 
     def awaits(self, offset: int, length_bytes: int) -> bool:
         """Whether any of these bytes is not on the medium yet."""

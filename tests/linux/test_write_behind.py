@@ -97,6 +97,20 @@ def test_what_a_flush_completed_is_compared_with_the_medium(
     assert not device.holds(2 * STEP, content)
 
 
+def test_a_flush_of_nothing_does_not_end_the_one_that_follows_early(
+    device: LinuxBlockDevice, backing: Path
+) -> None:
+    for turn in range(4):
+        device.flush_behind()
+        device.flush_behind()
+        content = noise(3 * STEP, turn)
+        device.write(turn * 4 * STEP, content)
+        device.flush_behind()
+        device.flush_behind()
+        assert backing.read_bytes()[turn * 4 * STEP :][: len(content)] == content
+        assert device.holds(turn * 4 * STEP, content)
+
+
 def test_a_medium_that_lost_what_it_took_is_found_out(tmp_path: Path) -> None:
     """Linux counts a loop device's short write as done, so the flush claims success."""
     with (
