@@ -10,9 +10,13 @@ import fcntl
 import mmap
 import os
 import stat
+import struct
 from typing import Final
 
 BLKSSZGET: Final = 0x1268  # linux/fs.h: what a device reads and writes as a whole
+BLKZEROOUT: Final = 0x127F  # linux/fs.h: a range that is to be zeros when it is read
+RANGE: Final = struct.Struct("=QQ")
+"""Start and length, as `BLKZEROOUT` takes them."""
 FILE_BLOCK_BYTES: Final = 4096
 STEP_BYTES: Final = 1024 * 1024
 """So much is moved by one call."""
@@ -30,6 +34,7 @@ class DirectFile:
         self._descriptor: int | None = None
         self._block_bytes = 0
         self._unknown = False
+        self._zeroes = True
         self._buffer: memoryview | None = None
 
     def read(self, offset: int, length_bytes: int) -> memoryview | None:
@@ -53,6 +58,19 @@ class DirectFile:
                 return None
             done += count
         return view.toreadonly()
+
+    def write_zeros(self, offset: int, length_bytes: int) -> bool:
+        """Whether the device made these bytes zeros by itself, without any being sent to it."""
+        descriptor = self._usable(offset, length_bytes)
+        if descriptor is None or not self._zeroes:
+            return False
+        try:
+            fcntl.ioctl(descriptor, BLKZEROOUT, RANGE.pack(offset, length_bytes))
+        except OSError as error:
+            if error.errno not in (errno.ENOTTY, errno.EINVAL, errno.EOPNOTSUPP):
+                raise
+            self._zeroes = False
+        return self._zeroes
 
     def write(self, offset: int, contents: list[bytes]) -> bool:
         """Whether these were written one behind the other; where they cannot be, a part may have been."""

@@ -17,6 +17,8 @@ from agent.linux.direct import STEP_BYTES, DirectFile
 READ_BACK_BYTES: Final = 3 * 1024 * 1024
 """So much of a group is read back by the thread; what it has beyond that its owner reads by himself."""
 
+ZEROS: Final = bytes(STEP_BYTES)
+
 Piece = tuple[int, bytes]
 """An offset, and what is to be there."""
 Found = dict[tuple[int, int], memoryview]
@@ -121,6 +123,10 @@ class WriteBehind:
         return self._read_back(runs)
 
     def _write(self, contents: list[bytes], offset: int) -> None:
+        if all(map(_is_zeros, contents)):
+            length_bytes = sum(map(len, contents))
+            if self._direct.write_zeros(offset, length_bytes):
+                return
         if not self._direct.write(offset, contents):
             for content in contents:
                 self._cached(offset, content)
@@ -146,12 +152,18 @@ class WriteBehind:
         return found
 
 
+def _is_zeros(content: bytes) -> bool:
+    return ZEROS.startswith(content)
+
+
 def _runs(group: list[Piece]) -> Iterator[tuple[int, list[bytes]]]:
-    """Pieces that follow each other, joined up to what is moved at once."""
+    """Pieces that follow each other, joined up to what is moved at once; zeros are apart from all others."""
     start, contents, length_bytes = 0, list[bytes](), 0
     for offset, content in group:
         if contents and (
-            offset != start + length_bytes or length_bytes + len(content) > STEP_BYTES
+            offset != start + length_bytes
+            or length_bytes + len(content) > STEP_BYTES
+            or _is_zeros(content) is not _is_zeros(contents[0])
         ):
             yield start, contents
             contents, length_bytes = [], 0

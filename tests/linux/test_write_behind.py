@@ -97,6 +97,25 @@ def test_what_a_flush_completed_is_compared_with_the_medium(
     assert not device.holds(2 * STEP, content)
 
 
+@pytest.mark.parametrize("length", [512, STEP, 3 * STEP + 512])
+def test_zeros_are_made_by_the_device_and_reach_no_further(
+    device: LinuxBlockDevice, backing: Path, length: int
+) -> None:
+    before = noise(6 * STEP)
+    device.write(0, before)
+    device.flush_behind()
+    device.write(STEP, bytes(length))
+    device.write(STEP + length, b"behind" * 1024)
+    device.flush_behind()
+    device.flush_behind()
+    expected = before[:STEP] + bytes(length) + b"behind" * 1024
+    expected += before[len(expected) :]
+    assert backing.read_bytes()[: len(expected)] == expected
+    assert device.holds(STEP, bytes(length))
+    device.flush()
+    assert device.read(0, len(expected)) == expected
+
+
 def test_a_flush_of_nothing_does_not_end_the_one_that_follows_early(
     device: LinuxBlockDevice, backing: Path
 ) -> None:
