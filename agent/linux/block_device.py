@@ -11,11 +11,13 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from agent.errors import InstallError
 from agent.linux.direct import STEP_BYTES, DirectFile
-from agent.linux.write_behind import WriteBehind
+
+if TYPE_CHECKING:
+    from agent.linux.write_behind import WriteBehind
 
 BLKFLSBUF: Final = 0x1261  # linux/fs.h: write back and forget the buffers of a block device
 MOUNTS: Final = "/proc/self/mountinfo"
@@ -88,6 +90,8 @@ class LinuxBlockDevice:
         """
         if self._behind is None:
             self.flush()
+            from agent.linux.write_behind import WriteBehind  # noqa: PLC0415  # for what installs alone
+
             with self._translated("write"):
                 self._behind = WriteBehind(self._path, self._for_writing(), self._write_cached)
                 self._behind.start()
