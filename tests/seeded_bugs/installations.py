@@ -169,6 +169,6 @@ INSTALLATIONS: Final = {
     "does not flush what it wrote": (through(_NeverFlushed), "installed_means_read_back"),
     "flushes too seldom": (installing(Part, 10**9), "little_is_lost"),
     "fetches what it holds": (installing(FetchesAll), "only_the_missing_is_fetched"),
-    "trusts an offset instead of content": (installing(TrustsTheOffset), "bootable"),
+    "trusts an offset instead of content": (installing(TrustsTheOffset), "ends_as_it_must"),
     "writes the running slot": (Pieces(runner=IntoTheRunningSlot), "running_slot_never_written"),
 }
