@@ -14,7 +14,7 @@ from pathlib import Path
 
 from agent.install import Job, Meter, install
 from agent.linux.block_device import LinuxBlockDevice
-from agent.release import SLOTS, Image, Payload
+from agent.release import Image, Payload
 from benchmarks.mirror import Mirror
 from benchmarks.pair import installation_of
 
@@ -35,19 +35,11 @@ def _store(folder: Path, path: Path, image: Image) -> None:
 
 def full(path: Path, folder: Path) -> int:
     """Encode one image on its own."""
-    from fleet.payload import Encoding, encode_full  # noqa: PLC0415  # a device has no fleet
+    from fleet.payload import Encoding, encode_full, slot_image  # noqa: PLC0415  # a device has no fleet
 
     with path.open("rb") as file:
         made = encode_full(file, folder, Encoding(), lambda: None)
-    image = Image(
-        "board",
-        SLOTS,
-        "root",
-        made.length_bytes,
-        made.sha256,
-        (made.payload,),
-        windows_sha256=made.windows_sha256,
-    )
+    image = slot_image(made, "board", "root")
     _store(folder, path, image)
     return made.payload.length_bytes
 

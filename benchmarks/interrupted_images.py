@@ -11,10 +11,10 @@ from typing import Final
 
 import numpy as np
 
-from agent.release import SLOTS, Image, Payload
+from agent.release import Image, Payload
 from fleet.delta.encode import encode_delta
 from fleet.delta.pair import FullImage, Pair
-from fleet.payload import Encoding, encode_full
+from fleet.payload import Encoding, encode_full, slot_image
 
 HARDWARE: Final = "lockgate,files"
 PIECE_BYTES: Final = 64 * 1024
@@ -59,15 +59,7 @@ def _files(folder: Path) -> tuple[Path, ...]:
 def _full(file: Path, blobs: Path) -> FullImage:
     with file.open("rb") as source:
         made = encode_full(source, blobs, Encoding(), lambda: None)
-    image = Image(
-        HARDWARE,
-        SLOTS,
-        "root",
-        made.length_bytes,
-        made.sha256,
-        (made.payload,),
-        windows_sha256=made.windows_sha256,
-    )
+    image = slot_image(made, HARDWARE, "root")
     return FullImage(image, made.payload, made.path)
 
 

@@ -30,7 +30,7 @@ from agent.payload import (
     index_length,
     windows_digest,
 )
-from agent.release import FULL, Payload
+from agent.release import FULL, SLOTS, Image, Payload
 from fleet import files
 
 if sys.version_info >= (3, 14):
@@ -82,6 +82,19 @@ class EncodedImage:
     windows: dict[Kind, int]
     path: Path
     windows_sha256: str
+
+
+def slot_image(encoded: EncodedImage, hardware_id: str, part: str) -> Image:
+    """What a release manifest says of an image for a part of the slots, with its full payload alone."""
+    return Image(
+        hardware_id=hardware_id,
+        component=SLOTS,
+        part=part,
+        length_bytes=encoded.length_bytes,
+        sha256=encoded.sha256,
+        payloads=(encoded.payload,),
+        windows_sha256=encoded.windows_sha256,
+    )
 
 
 @dataclass(frozen=True, slots=True)

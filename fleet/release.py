@@ -12,7 +12,6 @@ from tuf.api.metadata import Targets
 from agent.errors import ConfigError, UpdateError
 from agent.release import (
     MANIFEST_BYTES_MAX,
-    SLOTS,
     Image,
     Release,
     encode_release,
@@ -30,7 +29,7 @@ from fleet.encryption import find_recipients
 from fleet.images import ImageStream, PickyImage, Taken, open_picky
 from fleet.keys import KeyFolders
 from fleet.metadata import RoleName
-from fleet.payload import LEVELS, EncodedImage, Encoding, encode_full
+from fleet.payload import LEVELS, EncodedImage, Encoding, encode_full, slot_image
 from fleet.staging import Stage, restage
 from fleet.verify import SigningStatus
 from fleet.workspace import Workspace
@@ -149,7 +148,8 @@ def add_release(
         encoded = tuple(made for made, _ in done)
         taken = tuple(what for _, what in done)
         images = tuple(
-            _image(image, made) for image, made in zip(request.images, encoded, strict=True)
+            slot_image(made, image.hardware_id, image.part)
+            for image, made in zip(request.images, encoded, strict=True)
         )
         workers = request.encoding.threads
         readable, blobs = plain_bases(bases, stage.blobs, opened, workspace)
@@ -280,15 +280,3 @@ def _about(path: Path, error: UpdateError) -> UpdateError:
     """The same error, with the name of the file in front."""
     sentence = str(error)
     return error if sentence.startswith(str(path)) else type(error)(f"{path}: {sentence}")
-
-
-def _image(image: ImageInput, encoded: EncodedImage) -> Image:
-    return Image(
-        hardware_id=image.hardware_id,
-        component=SLOTS,
-        part=image.part,
-        length_bytes=encoded.length_bytes,
-        sha256=encoded.sha256,
-        payloads=(encoded.payload,),
-        windows_sha256=encoded.windows_sha256,
-    )

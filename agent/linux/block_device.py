@@ -144,9 +144,8 @@ class LinuxBlockDevice:
 
     def _read_written(self, offset: int, length_bytes: int) -> bytes:
         if length_bytes >= DIRECT_BYTES_MIN and self._writer is not None:
-            return self._read_large(
-                offset, length_bytes
-            )  # of what is only read the kernel reads ahead
+            return self._read_large(offset, length_bytes)
+        # Of what is only read the kernel reads ahead.
         return self._read_cached(offset, length_bytes)
 
     def _read_large(self, offset: int, length_bytes: int) -> bytes:

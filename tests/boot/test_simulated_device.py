@@ -35,6 +35,19 @@ def test_reads_see_what_was_written_last() -> None:
     assert device.pending_writes() == ()
 
 
+def test_a_flush_behind_completes_the_one_before_and_no_more() -> None:
+    device, _ = small()
+    device.write(0, b"first")
+    device.flush_behind()
+    assert device.durable(0, 5) == bytes(5), "as late as it may be"
+    device.write(512, b"second")
+    device.flush_behind()
+    assert device.durable(0, 5) == b"first"
+    assert [one.content for one in device.pending_writes()] == [b"second"]
+    device.flush_behind()
+    assert device.pending_writes() == ()
+
+
 def test_a_cut_loses_any_subset_of_the_writes_since_the_flush() -> None:
     seen = set()
     for seed in range(200):

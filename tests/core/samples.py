@@ -31,7 +31,7 @@ UPDATE: Final = Update(
     state=State.INSTALLED,
     target="b",
     manifest_sha256="ef" * 32,
-    installations=(Installation("root", 8192, "12" * 32, PAYLOAD),),
+    installations=(Installation("root", 8192, "12" * 32, PAYLOAD, windows_sha256="56" * 32),),
     attempts=1,
     failures=2,
     boot_id="boot-1",
@@ -79,7 +79,7 @@ FLOOR: Final = Floor(
     time=NOON,
     time_keys=("k3",),
 )
-IMAGE: Final = Image("rpi4", "slots", "root", 8192, "12" * 32, (PAYLOAD,))
+IMAGE: Final = Image("rpi4", "slots", "root", 8192, "12" * 32, (PAYLOAD,), windows_sha256="56" * 32)
 RELEASE: Final = Release("2026.2", 2, "security", NOON, "mends the pump", (IMAGE,))
 ROLLOUT: Final = Rollout(
     id="spring",

@@ -21,7 +21,7 @@ PROFILE = BoardProfile(
     confirm=ConfirmSettings(60, 3, False, (Check("up", ("true",), 5),), None),
 )
 BOOT = Image("rpi4", "slots", "boot", 1000, "12" * 32, (PAYLOAD,))
-ROOT = replace(BOOT, part="root", length_bytes=2000)
+ROOT = replace(BOOT, part="root", length_bytes=2000, windows_sha256="56" * 32)
 RELEASE = Release("2026.2", 2, "feature", NOON, "", (ROOT, BOOT))
 ROLLOUT = Rollout("spring", "2026.2", 2, RolloutState.ACTIVE, 0, 0, Audience((), ()), (), None)
 SIZES = {"boot": 1000, "root": 2000}
@@ -33,6 +33,7 @@ def plan(release: Release = RELEASE, sizes: dict[str, int] = SIZES) -> tuple[Ins
 
 def test_every_part_is_planned_in_the_profiles_order() -> None:
     assert [one.part for one in plan()] == ["boot", "root"]
+    assert [one.windows_sha256 for one in plan()] == ["", ROOT.windows_sha256]
 
 
 def test_images_for_other_boards_are_left_alone() -> None:

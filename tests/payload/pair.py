@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from agent.release import SLOTS, Image, Release, encode_release
+from agent.release import Release, encode_release
 from fleet.delta.encode import encode_delta
 from fleet.delta.pair import FullImage, Pair
-from fleet.payload import Encoding, encode_full
+from fleet.payload import Encoding, encode_full, slot_image
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +30,7 @@ def full(path: Path, blobs: Path, encoding: Encoding | None = None) -> FullImage
     """An image file with its full payload."""
     with path.open("rb") as file:
         encoded = encode_full(file, blobs, encoding or Encoding(threads=1), lambda: None)
-    image = Image(
-        "board",
-        SLOTS,
-        "root",
-        encoded.length_bytes,
-        encoded.sha256,
-        (encoded.payload,),
-        windows_sha256=encoded.windows_sha256,
-    )
+    image = slot_image(encoded, "board", "root")
     return FullImage(image, encoded.payload, encoded.path)
 
 

@@ -1,5 +1,6 @@
 """Releases: what goes in comes out, and wrong input is named before anything is staged."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,9 @@ def test_a_release_of_two_parts_is_staged_and_read_back(fleet: Fleet, tmp_path: 
     assert made.status.complete
     assert find_release(fleet.workspace, "2026.2") == made.release
     assert [image.part for image in made.release.images] == ["root", "boot"]
+    windows = [hashlib.sha256(file.read_bytes()).digest() for file in (root, boot)]  # one each
+    named = [image.windows_sha256 for image in made.release.images]
+    assert named == [hashlib.sha256(window).hexdigest() for window in windows]
     for image in made.release.images:
         assert (fleet.workspace.stage / image.payloads[0].path).is_file()
 
